@@ -1,0 +1,1 @@
+"""Data only: one get_config() a file. Every default stands in default.py."""

@@ -1,0 +1,71 @@
+"""Every option and its default. Other configs start from this one and change what they need.
+
+Overrides on the command line: `--config.batch_size=64 --config.model.name=efficientnet_b1`.
+"""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+
+    config.seed = 0
+    config.batch_size = 128  # global: over all devices and accumulation steps
+    config.eval_batch_size = 512  # global
+    config.num_epochs = 30
+    config.num_train_steps = placeholder(int)  # wins over num_epochs when set
+    config.log_every_steps = 50
+    config.eval_every_steps = placeholder(int)  # unset: once an epoch
+    config.checkpoint_every_steps = placeholder(int)  # unset: once an epoch
+    config.steps_per_dispatch = 1  # updates per call into XLA; more helps where steps are very short
+    config.label_smoothing = 0.1
+    config.ema_decay = 0.9999  # of parameters and BatchNorm statistics; 0 is off
+    config.init_from = ""  # checkpoint to start from; the classifier is replaced where classes differ
+
+    config.model = model = ml_collections.ConfigDict()
+    model.name = "efficientnet_b0"
+    model.num_classes = 100
+    model.width_multiplier = 1.0  # on top of the named model's
+    model.depth_multiplier = 1.0
+    model.stem_stride = 2
+    model.stage_strides = (1, 2, 2, 2, 1, 2, 1)
+    model.dropout_rate = placeholder(float)  # unset: the named model's published rate
+    model.stochastic_depth_rate = 0.2  # of the last block, growing linearly from 0 at the first
+    model.dtype = "float32"  # or "bfloat16"; parameters, statistics and logits stay float32
+    model.padding = "SAME"  # or "SYMMETRIC" (PyTorch)
+    model.bn_momentum = 0.99
+    model.bn_epsilon = 1e-3
+    model.remat = False  # recompute blocks in the backward pass: less memory, more time
+    model.allow_1x1_map = False
+
+    config.dataset = dataset = ml_collections.ConfigDict()
+    dataset.name = "cifar100"
+    dataset.data_dir = ""  # prepared TFDS data; unset: TFDS_DATA_DIR, then ~/tensorflow_datasets
+    dataset.manual_dir = ""  # folder with the original archive, for machines without a network
+    dataset.cache_dir = ""  # decoded arrays; unset: EFFNET_JAX_CACHE, then ~/.cache/effnet_jax
+    dataset.resolution = 32  # pixels the model sees; stored images are resized on the device
+    dataset.validation_examples = 5000  # held out of the official training split
+
+    config.augment = augment = ml_collections.ConfigDict()
+    augment.crop_padding = 4  # pixels, by reflection
+    augment.flip = True  # horizontal
+
+    config.optimizer = optimizer = ml_collections.ConfigDict()
+    optimizer.name = "rmsprop"  # "rmsprop" (TensorFlow's), "sgd", "adamw"
+    optimizer.learning_rate = 0.016  # for a batch of 256; scaled by batch_size / 256
+    optimizer.schedule = "exponential"  # "exponential", "cosine", "step", "constant"
+    optimizer.warmup_epochs = 5.0
+    optimizer.decay_rate = 0.97  # exponential and step
+    optimizer.decay_epochs = 2.4  # exponential
+    optimizer.step_epochs = (60, 120, 160)  # step
+    optimizer.momentum = 0.9  # rmsprop, sgd
+    optimizer.nesterov = True  # sgd
+    optimizer.rms_decay = 0.9  # rmsprop
+    optimizer.epsilon = 1e-3  # rmsprop, inside the root
+    optimizer.weight_decay = 1e-5
+    optimizer.weight_decay_on = "not_batch_norm"  # "not_batch_norm", "kernels", "all"
+    optimizer.clip_norm = 0.0  # of the global gradient; 0 is off
+    optimizer.accumulation_steps = 1  # microbatches per update; BatchNorm sees each alone
+
+    return config

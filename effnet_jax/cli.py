@@ -1,0 +1,52 @@
+"""What the scripts share: flags, one-line errors, exit codes."""
+
+import errno
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import flags, logging
+
+from effnet_jax import runtime
+from effnet_jax.errors import RunInterrupted, UserError
+
+EXIT_OK, EXIT_SOME_INPUTS_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the flags, runs `main` on the remaining arguments and exits.
+
+    Exit code 0, or what `main` returns; 2 with one line on stderr for anything a user can mend. Other
+    exceptions keep their traceback.
+    """
+    try:
+        arguments = flags.FLAGS(sys.argv)[1:]
+        logging.set_verbosity(logging.ERROR)
+        logging.use_absl_handler()
+        runtime.prepare_process()
+        code = main(arguments) or EXIT_OK
+    except (flags.Error, UserError) as error:
+        fail(str(error))
+    except RunInterrupted as stopped:
+        print(stopped)
+        code = EXIT_OK
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        fail(f"the disk is full ({error.filename or 'no file name'}); free some space and start again")
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def fail(message: str) -> None:
+    """Prints one line on stderr and exits with code 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def refuse(arguments: list[str]) -> None:
+    """Raises a `UserError` where a script that takes flags alone was given something else."""
+    if arguments:
+        raise UserError(f"unexpected argument {arguments[0]!r}; options are given as --name=value")

@@ -1,0 +1,98 @@
+"""Checking configs and comparing them. The defaults themselves stand in configs/default.py."""
+
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from effnet_jax.errors import UserError
+
+# Where the data lies is not part of what a run is: it may move between two starts.
+LOCATION_KEYS = ("dataset.data_dir", "dataset.manual_dir", "dataset.cache_dir")
+POSITIVE_KEYS = (
+    "batch_size",
+    "eval_batch_size",
+    "log_every_steps",
+    "steps_per_dispatch",
+    "dataset.resolution",
+    "dataset.validation_examples",
+    "optimizer.learning_rate",
+    "optimizer.accumulation_steps",
+    "optimizer.decay_epochs",
+)
+FRACTION_KEYS = ("label_smoothing", "ema_decay", "model.stochastic_depth_rate", "model.dropout_rate")
+DTYPES = ("float32", "bfloat16")
+PADDINGS = ("SAME", "SYMMETRIC")
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns {"model.name": ..., ...}, JSON-like (tuples as lists)."""
+    flat = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, child in value.items():
+                visit(f"{prefix}.{key}" if prefix else key, child)
+        else:
+            flat[prefix] = value
+
+    visit("", as_json(config))
+    return flat
+
+
+def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the config as plain JSON values."""
+    return json.loads(json.dumps(config.to_dict(), default=list))
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises a `UserError` for values that no data set or machine could make right."""
+    flat = flatten(config)
+    for key in POSITIVE_KEYS:
+        if flat[key] <= 0:
+            raise UserError(f"config.{key} must be positive, got {flat[key]}")
+    for key in FRACTION_KEYS:
+        if flat[key] is not None and not 0 <= flat[key] < 1:
+            raise UserError(f"config.{key} must be at least 0 and below 1, got {flat[key]}")
+    for key in ("eval_every_steps", "checkpoint_every_steps", "num_train_steps"):
+        if flat[key] is not None and flat[key] <= 0:
+            raise UserError(f"config.{key} must be positive, got {flat[key]}")
+    if flat["num_train_steps"] is None and flat["num_epochs"] <= 0:
+        raise UserError(f"config.num_epochs must be positive, got {flat['num_epochs']}")
+    if flat["model.dtype"] not in DTYPES:
+        raise UserError(f"config.model.dtype is one of {', '.join(DTYPES)}, not {flat['model.dtype']!r}")
+    if flat["model.padding"] not in PADDINGS:
+        raise UserError(f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}")
+    micro, rest = divmod(config.batch_size, config.optimizer.accumulation_steps)
+    if rest:
+        raise UserError(
+            f"config.batch_size ({config.batch_size}) must be a multiple of "
+            f"config.optimizer.accumulation_steps ({config.optimizer.accumulation_steps})"
+        )
+    del micro
+
+
+def changed_keys(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
+    """Lists "key: old -> new" for every key in which a stored run differs, locations aside.
+
+    Args:
+      stored: `flatten` of the config of the run on disk.
+      config: the config of the run that is to start.
+    """
+    current = flatten(config)
+    keys = sorted((stored.keys() | current.keys()) - set(LOCATION_KEYS))
+    absent = "absent"
+    return [
+        f"{key}: {stored.get(key, absent)} -> {current.get(key, absent)}"
+        for key in keys
+        if stored.get(key, absent) != current.get(key, absent)
+    ]
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a run's config.json as `flatten` gives it."""
+    try:
+        return flatten(ml_collections.ConfigDict(json.loads(path.read_text())))
+    except (json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); --overwrite drops that run") from error

@@ -1,0 +1,284 @@
+"""Makes TFDS datasets of CIFAR-10 and CIFAR-100 from the original archives, without TensorFlow.
+
+TFDS's own builders need TensorFlow to open the archive. Those here differ only in that: features, version,
+keys and layout are TFDS's, and `tfds.builder(name, data_dir=...)` reads the result.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import http.client
+import io
+import os
+import queue
+import tarfile
+import tempfile
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from effnet_jax.data import files
+from effnet_jax.errors import UserError
+
+# A host that does not answer is given up after this; TFDS itself retries for minutes.
+CONNECT_SECONDS = 5.0
+STALL_SECONDS = 30.0
+
+_CHUNK_BYTES = 2**20
+# Room for the archive, and for the ArrayRecord files made from it: each is below 200 MiB.
+_ROOM_BYTES = 200 * 2**20
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """An original archive of the CIFAR family: the "binary version", which holds no pickles.
+
+    Attributes:
+      url: Where to download it.
+      sha256: Of the whole file, as TFDS records it in url_checksums/.
+      folder: Top folder inside the archive.
+      split_files: Image files by split, in order. A record is one byte per entry of `label_files`, then
+        3072 bytes of red, green and blue planes of 32x32.
+      label_files: Files with one class name a line, by feature, in the order of the bytes in a record.
+    """
+
+    url: str
+    sha256: str
+    folder: str
+    split_files: dict[str, tuple[str, ...]]
+    label_files: dict[str, str]
+
+    @property
+    def file_name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+ARCHIVES = {
+    "cifar10": Archive(
+        url=_CIFAR_URL + "cifar-10-binary.tar.gz",
+        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        folder="cifar-10-batches-bin",
+        split_files={
+            "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+            "test": ("test_batch.bin",),
+        },
+        label_files={"label": "batches.meta.txt"},
+    ),
+    "cifar100": Archive(
+        url=_CIFAR_URL + "cifar-100-binary.tar.gz",
+        sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        folder="cifar-100-binary",
+        split_files={"train": ("train.bin",), "test": ("test.bin",)},
+        label_files={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
+    ),
+}
+
+
+def prepare(name: str, data_dir: Path, manual_dir: str) -> None:
+    """Writes `<data_dir>/<name>/<version>/` from the user's archive, or from a downloaded one.
+
+    Args:
+      name: A key of `ARCHIVES`.
+      data_dir: Made where it is missing. A downloaded archive stays in its folder "downloads".
+      manual_dir: Folder with the original archive under its original name; empty to download.
+
+    Raises:
+      UserError: If the archive is not there or damaged, the network does not answer, `data_dir` cannot be
+        written or has no room, or TFDS is not installed. Nothing that looks whole is left then.
+    """
+    archive = ARCHIVES[name]
+    _import_tfds(name)  # before a long download
+    if manual_dir:
+        path = _manual_archive(archive, Path(manual_dir).expanduser())
+    way_out = "set dataset.data_dir or TFDS_DATA_DIR to a folder that can take it"
+    files.make_room(data_dir, _ROOM_BYTES if manual_dir else 2 * _ROOM_BYTES, way_out)
+    with files.disk_errors(data_dir, way_out):
+        if not manual_dir:
+            path = _downloaded_archive(name, archive, data_dir)
+        _build(name, archive, path, data_dir)
+
+
+def _import_tfds(name: str):
+    try:
+        import importlib_resources  # noqa: F401  (TFDS needs it to prepare and does not ask for it)
+        import tensorflow_datasets
+        from array_record.python import array_record_module  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"preparing {name} needs tensorflow-datasets, array_record and importlib_resources ({error}): "
+            "pip install -r requirements-cpu.txt"
+        ) from error
+    return tensorflow_datasets
+
+
+def _manual_archive(archive: Archive, manual_dir: Path) -> Path:
+    path = manual_dir / archive.file_name
+    if not path.is_file():
+        raise UserError(
+            f"{path} is not there: put the original {archive.file_name} into dataset.manual_dir, "
+            "or leave dataset.manual_dir empty to download it"
+        )
+    found = _sha256(path)
+    if found != archive.sha256:
+        raise UserError(
+            f"{path} is damaged or not the original (SHA-256 expected {archive.sha256}, found {found}): "
+            "get it again, or leave dataset.manual_dir empty to download it"
+        )
+    return path
+
+
+def _downloaded_archive(name: str, archive: Archive, data_dir: Path) -> Path:
+    """Returns the archive in `<data_dir>/downloads`, which is downloaded unless it is there already.
+
+    Raises:
+      UserError: If the host does not answer within `CONNECT_SECONDS`, or the download breaks off or differs.
+    """
+    path = data_dir / "downloads" / archive.file_name
+    if path.is_file() and _sha256(path) == archive.sha256:
+        return path
+    try:
+        response = _open(archive.url)
+    except (OSError, http.client.HTTPException) as error:
+        host = urllib.parse.urlsplit(archive.url).netloc
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise UserError(
+            f"{name} is not in {data_dir} and cannot be downloaded from {host} ({reason}): either set "
+            f"dataset.data_dir or TFDS_DATA_DIR to a folder with prepared TFDS data ({name}/<version>/), or "
+            f"put the original {archive.file_name} into a folder and set dataset.manual_dir to that folder"
+        ) from error
+    path.parent.mkdir(exist_ok=True)
+    descriptor, part = tempfile.mkstemp(prefix=f".{archive.file_name}.", suffix=".part", dir=path.parent)
+    try:
+        with response, open(descriptor, "wb") as file:
+            found = _copy(response, file, f"downloading {archive.file_name}")
+        if found != archive.sha256:
+            raise UserError(
+                f"what {archive.url} sent is damaged (SHA-256 expected {archive.sha256}, found {found}): "
+                f"run the command again, or put the original {archive.file_name} into dataset.manual_dir"
+            )
+        os.replace(part, path)
+    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        raise UserError(
+            f"the download of {archive.url} broke off ({error!r}): run the command again"
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+    return path
+
+
+def _open(url: str) -> http.client.HTTPResponse:
+    """Opens `url`, honouring the proxy variables, and gives up after `CONNECT_SECONDS` whatever hangs.
+
+    A name server that does not answer blocks for longer than any socket's timeout, hence the thread.
+    """
+    answers: queue.Queue = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=STALL_SECONDS))
+        except Exception as error:  # raised again below, in the thread that asked
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=CONNECT_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _copy(response: http.client.HTTPResponse, file: io.BufferedWriter, label: str) -> str:
+    """Copies a response of a stated length into `file` and returns the SHA-256 of what came."""
+    digest = hashlib.sha256()
+    total = int(response.headers.get("Content-Length", 0))
+    with files.Progress(label, total, "bytes") as progress:
+        while chunk := response.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
+            progress.advance(len(chunk))
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
+    """Runs TFDS's machinery over the archive; another process that finishes first is as good as this one."""
+    tfds = _import_tfds(name)
+    from tensorflow_datasets.image_classification import cifar
+
+    parent = {"cifar10": cifar.Cifar10, "cifar100": cifar.Cifar100}[name]
+    features = tuple(archive.label_files)
+    members = _read_members(archive, path)
+    records = {}
+    for split, file_names in archive.split_files.items():
+        content = b"".join(members[file_name] for file_name in file_names)
+        records[split] = np.frombuffer(content, np.uint8).reshape(-1, len(features) + 3 * 32 * 32)
+    num_images = sum(map(len, records.values()))
+    progress = files.Progress(f"preparing {name} in {data_dir}, once", num_images, "images")
+
+    # Not registered: the class that TFDS knows by this name stays its own.
+    class Builder(parent, skip_registration=True):
+        def _split_generators(self, dl_manager):
+            for feature, file_name in archive.label_files.items():
+                self.info.features[feature].names = members[file_name].decode().split()
+            return {split: _examples(split, records[split], features, progress) for split in records}
+
+    Builder.name = name
+    tfds.disable_progress_bar()
+    # TFDS reports on stdout, which belongs to results, and wants a folder for downloads although it has none.
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused, progress:
+        builder = Builder(data_dir=data_dir, file_format="array_record")
+        try:
+            builder.download_and_prepare(
+                download_dir=unused, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            )
+        except OSError:
+            if not (Path(builder.data_path) / "dataset_info.json").is_file():
+                raise
+        except RuntimeError as error:
+            # The writer of ArrayRecord reports what the system said in words only.
+            for code in (errno.ENOSPC, errno.EDQUOT):
+                if os.strerror(code) in str(error):
+                    raise OSError(code, os.strerror(code)) from error
+            raise
+
+
+def _read_members(archive: Archive, path: Path) -> dict[str, bytes]:
+    """Returns the files of the archive by their names without its top folder."""
+    with tarfile.open(path, "r:gz") as tar:
+        return {
+            member.name.removeprefix(archive.folder + "/"): tar.extractfile(member).read()
+            for member in tar
+            if member.isfile()
+        }
+
+
+def _examples(
+    split: str, records: np.ndarray, label_features: tuple[str, ...], progress: files.Progress
+) -> Iterator[tuple[int, dict]]:
+    """Yields the rows of `records` (uint8 [N, labels + 3072]) with the keys and ids that TFDS gives them.
+
+    Images are given as PNG bytes, since TFDS encodes arrays with TensorFlow.
+    """
+    from PIL import Image
+
+    for index, record in enumerate(records):
+        labels, pixels = np.split(record, [len(label_features)])
+        image = io.BytesIO()
+        Image.fromarray(pixels.reshape(3, 32, 32).transpose(1, 2, 0)).save(image, format="PNG")
+        example = dict(zip(label_features, labels.tolist()))
+        yield index, example | {"id": f"{split}_{index:05d}", "image": image.getvalue()}
+        progress.advance(1)

@@ -1,0 +1,49 @@
+"""What a result was measured with: hardware and versions."""
+
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+
+import jax
+
+import effnet_jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def hardware() -> str:
+    """Returns the devices in words, e.g. "1 x cpu (Intel Xeon, 2 cores)"."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    if devices[0].platform == "cpu":
+        return f"{len(devices)} x cpu ({_processor()})"
+    return f"{len(devices)} x {kind}"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python, of this project and of the libraries that shape a result."""
+    found = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "effnet_jax": effnet_jax.__version__, **found}
+
+
+def commit() -> str | None:
+    """Returns the git commit of this checkout ("-dirty" with uncommitted changes), None outside of one."""
+    root = pathlib.Path(effnet_jax.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return f"{names[0]}, {len(names)} cores"
+    return platform.processor() or platform.machine()

@@ -1,0 +1,208 @@
+"""Layers of EfficientNet as Flax Linen modules; feature maps are [N, H, W, C].
+
+Compute happens in `Numerics.dtype`; parameters, BatchNorm statistics, squeeze-and-excitation pooling
+and logits are kept in float32 (float64 when that is the compute dtype).
+"""
+
+import dataclasses
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from effnet_jax import scaling
+from effnet_jax.ops.batch_norm import batch_norm, normalize
+from effnet_jax.ops.depthwise import depthwise_conv
+from effnet_jax.ops.pointwise import pointwise_conv
+
+Padding = Literal["SAME", "SYMMETRIC"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerics:
+    """What every layer of one network shares.
+
+    Attributes:
+      dtype: compute dtype, "float32", "bfloat16" or "float64".
+      padding: "SAME" (TensorFlow) or "SYMMETRIC" (PyTorch); they differ at stride 2 on even sizes.
+      bn_momentum: share of the old moving statistics kept at each step.
+      bn_epsilon: added to the variance inside the root.
+    """
+
+    dtype: str = "float32"
+    padding: Padding = "SAME"
+    bn_momentum: float = 0.99
+    bn_epsilon: float = 1e-3
+
+    @property
+    def compute_dtype(self) -> jnp.dtype:
+        return jnp.dtype(self.dtype)
+
+    @property
+    def param_dtype(self) -> jnp.dtype:
+        return jnp.promote_types(self.compute_dtype, jnp.float32)
+
+
+def conv_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """N(0, 2 / (k_h k_w out)), untruncated: the authors' convolution initialiser."""
+    k_h, k_w, _, out = shape
+    return jax.random.normal(key, shape, dtype) * jnp.sqrt(2.0 / (k_h * k_w * out)).astype(dtype)
+
+
+def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """N(0, 2 / (k_h k_w)): each output sees one channel, so the fan-out has no factor C.
+
+    The authors' depthwise kernels are (k, k, C, 1) and get this from the rule above; ours are (k, k, 1, C),
+    where the same rule would make them sqrt(C) too small.
+    """
+    k_h, k_w, _, _ = shape
+    return jax.random.normal(key, shape, dtype) * jnp.sqrt(2.0 / (k_h * k_w)).astype(dtype)
+
+
+# U(-1/sqrt(classes), 1/sqrt(classes))
+dense_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform")
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over N, H, W with float32 statistics.
+
+    Under `jax.jit` with the batch sharded over devices the statistics are those of the global batch.
+    The moving variance is the biased one, as in Flax and in the authors' TPU code.
+    """
+
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels, dtype = x.shape[-1], self.numerics.param_dtype
+        scale = self.param("scale", nn.initializers.ones_init(), (channels,), dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), (channels,), dtype)
+        moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype)
+        moving_var = self.variable("batch_stats", "var", jnp.ones, (channels,), dtype)
+        if not train:
+            return normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
+        y, mean, var = batch_norm(x, scale, bias, self.numerics.bn_epsilon)
+        if not self.is_initializing():
+            keep = self.numerics.bn_momentum
+            moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
+            moving_var.value = keep * moving_var.value + (1 - keep) * var
+        return y
+
+
+class Conv(nn.Module):
+    """Dense convolution without bias; 1x1 as a matrix product."""
+
+    filters: int
+    kernel_size: int
+    stride: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k = self.kernel_size
+        shape = (k, k, x.shape[-1], self.filters)
+        kernel = self.param("kernel", conv_init, shape, self.numerics.param_dtype).astype(x.dtype)
+        if k == 1 and self.stride == 1:
+            return pointwise_conv(x, kernel)
+        symmetric = [((k - 1) // 2, (k - 1) // 2)] * 2
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding="SAME" if self.numerics.padding == "SAME" else symmetric,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution without bias."""
+
+    kernel_size: int
+    stride: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
+        kernel = self.param("kernel", depthwise_init, shape, self.numerics.param_dtype)
+        return depthwise_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
+
+
+class ConvBNSwish(nn.Module):
+    """Convolution, BatchNorm, swish: the stem and the head."""
+
+    filters: int
+    kernel_size: int
+    stride: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = Conv(self.filters, self.kernel_size, self.stride, self.numerics, name="conv")(x)
+        return nn.silu(BatchNorm(self.numerics, name="bn")(x, train))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from globally pooled features (Hu et al. 2018); pooling and gates in float32."""
+
+    reduced_filters: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels, dtype = x.shape[-1], self.numerics.param_dtype
+        dense = lambda filters, name: nn.Dense(  # noqa: E731
+            filters, dtype=dtype, param_dtype=dtype, kernel_init=_dense_as_conv_init, name=name
+        )
+        pooled = jnp.mean(x, axis=(1, 2), dtype=dtype)
+        gates = nn.sigmoid(dense(channels, "expand")(nn.silu(dense(self.reduced_filters, "reduce")(pooled))))
+        return x * gates.astype(x.dtype)[:, None, None, :]
+
+
+def _dense_as_conv_init(key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype) -> jax.Array:
+    """`conv_init` for a 1x1 convolution stored as a matrix [in, out]."""
+    return conv_init(key, (1, 1, *shape), dtype)[0, 0]
+
+
+class StochasticDepth(nn.Module):
+    """Drops a residual branch per sample, scaled by 1/p to keep its expectation (Huang et al. 2016)."""
+
+    survival_probability: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if not train or self.survival_probability >= 1:
+            return x
+        keep = jax.random.bernoulli(
+            self.make_rng("dropout"), self.survival_probability, (x.shape[0], 1, 1, 1)
+        )
+        return jnp.where(keep, x / self.survival_probability, 0).astype(x.dtype)
+
+
+class MBConv(nn.Module):
+    """Inverted residual bottleneck with squeeze-and-excitation (paper Table 1; Sandler et al. 2018).
+
+    expand 1x1 -> depthwise kxk -> squeeze-and-excitation -> project 1x1 (linear), with BatchNorm after
+    each convolution and a residual connection where the shapes allow it.
+    """
+
+    block: scaling.Block
+    survival_probability: float
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        block, numerics = self.block, self.numerics
+        inputs = x
+        if block.expand_ratio > 1:
+            x = Conv(block.expanded_filters, 1, 1, numerics, name="expand_conv")(x)
+            x = nn.silu(BatchNorm(numerics, name="expand_bn")(x, train))
+        x = DepthwiseConv(block.kernel_size, block.stride, numerics, name="depthwise_conv")(x)
+        x = nn.silu(BatchNorm(numerics, name="depthwise_bn")(x, train))
+        x = SqueezeExcite(block.se_filters, numerics, name="se")(x)
+        x = Conv(block.out_filters, 1, 1, numerics, name="project_conv")(x)
+        x = BatchNorm(numerics, name="project_bn")(x, train)
+        if block.residual:
+            x = inputs + StochasticDepth(self.survival_probability)(x, train)
+        return x

@@ -1,0 +1,88 @@
+"""Batch normalisation (Ioffe & Szegedy, 2015) with a gradient that keeps little."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch_norm(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises with the statistics of the batch itself (training mode).
+
+    Statistics run over every axis but the last, in float32 (float64 for float64 inputs). With a sharded batch
+    under `jax.jit` they are those of the whole, global batch.
+
+    The gradient flows through `y` only: `mean` and `var` are there to feed running averages, and cotangents of
+    theirs are dropped as if they had passed through `lax.stop_gradient`.
+
+    Args:
+        x: `[..., C]`.
+        scale: `[C]`.
+        bias: `[C]`.
+        eps: added to the variance.
+
+    Returns:
+        `y` like `x`, the mean `[C]` and the biased variance `[C]`.
+    """
+    return _forward(x, scale, bias, eps)[0]
+
+
+def _statistics(x):
+    """Mean and biased variance over all axes but the last, in two passes: never negative, no cancellation."""
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = x.mean(axes)
+    return mean, lax.square(x - mean).mean(axes)
+
+
+def _forward(x, scale, bias, eps):
+    mean, var = _statistics(x)
+    rstd = lax.rsqrt(var + eps)
+    y = _affine(x, mean, rstd, scale, bias)
+    return (y, mean, var), (x, mean, rstd, scale)
+
+
+def _affine(x, mean, rstd, scale, bias):
+    """`(x - mean) * rstd * scale + bias` as one multiply-add, in the dtype of the statistics."""
+    factor = rstd * scale
+    return (x.astype(factor.dtype) * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def _backward(eps, residuals, cotangents):
+    x, mean, rstd, scale = residuals
+    axes = tuple(range(x.ndim - 1))
+    count = x.size // x.shape[-1]
+    g = cotangents[0].astype(mean.dtype)
+    centred = x.astype(mean.dtype) - mean
+    dbias = g.sum(axes)
+    dscale = (g * centred).sum(axes) * rstd
+    factor = rstd * scale
+    # dx = scale * rstd * (g - mean(g) - normalised * mean(g * normalised)), gathered by what varies in it.
+    dx = factor * g - centred * (factor * rstd * dscale / count) - factor * dbias / count
+    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(scale.dtype)
+
+
+batch_norm.defvjp(_forward, _backward)
+
+
+def normalize(
+    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, eps: float
+) -> jax.Array:
+    """Normalises with given statistics (inference mode): one multiply-add per element, in float32.
+
+    Args:
+        x: `[..., C]`.
+        mean: `[C]`.
+        var: `[C]`.
+        scale: `[C]`.
+        bias: `[C]`.
+        eps: added to the variance.
+
+    Returns:
+        An array like `x`.
+    """
+    return _affine(x, mean, lax.rsqrt(var + eps), scale, bias)

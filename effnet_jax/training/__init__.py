@@ -1,0 +1,1 @@
+"""Training: state, step, optimiser, checkpoints, the loop."""

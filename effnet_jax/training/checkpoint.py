@@ -1,0 +1,246 @@
+"""Checkpoints: asynchronous, atomic, self-describing. The only module that knows Orbax.
+
+One step is a folder `checkpoints/<step>/` with the items
+  variables   {"params", "batch_stats"}
+  ema         the moving averages of both, where the run keeps them
+  training    optimiser state and metric sums: what only a resumed run needs
+  metadata    JSON: model, preprocessing, class names, config, versions, validation figures
+so that evaluation and prediction need nothing but the path and read nothing they do not use.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from effnet_jax.errors import UserError
+from effnet_jax.training.state import TrainState
+
+FORMAT = 1
+FOLDER = "checkpoints"
+_UNREADABLE = (ValueError, OSError, KeyError)
+
+
+class _KeepNewestAndBest:
+    """Orbax preservation policy: the newest step and the best-scored one (the earlier of equals)."""
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        best = _best({info.step: (info.metrics or {}).get("score") for info in checkpoints})
+        newest = max(info.step for info in checkpoints)
+        return [info.step in (newest, best) for info in checkpoints]
+
+
+def _best(scores: dict[int, float | None]) -> int | None:
+    """Returns the step with the highest score, the earliest of equals; None where none has a score."""
+    scored = [(-score, step) for step, score in scores.items() if score is not None]
+    return min(scored)[1] if scored else None
+
+
+class Checkpoints:
+    """The checkpoints of one run, for writing."""
+
+    def __init__(self, directory: pathlib.Path):
+        options = ocp.CheckpointManagerOptions(
+            best_fn=lambda metrics: metrics["score"],
+            preservation_policy=_KeepNewestAndBest(),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            self.close()
+        else:  # what ends the run is worth more than what closing may have to say
+            with contextlib.suppress(Exception):
+                self.close()
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def best(self) -> tuple[int, dict[str, Any]] | None:
+        """Returns the best-scored step on disk and its metadata."""
+        steps = self._manager.all_steps()
+        step = _best({step: (self._manager.metrics(step) or {}).get("score") for step in steps})
+        return None if step is None else (step, self.metadata(step))
+
+    def best_score(self) -> float:
+        """Returns the highest score on disk, -1 where there is none."""
+        scores = [(self._manager.metrics(step) or {}).get("score") for step in self._manager.all_steps()]
+        return max((score for score in scores if score is not None), default=-1.0)
+
+    def metadata(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
+
+    def save(self, step: int, state: TrainState, metadata: dict[str, Any], score: float | None) -> None:
+        """Starts writing `state`; returns once it is copied off the device.
+
+        A step that is already there is left alone: a run never has two states for one step.
+
+        Args:
+          step: updates done.
+          state: what to save.
+          metadata: JSON-serialisable description of the model and of how it was made.
+          score: validation score, where this step was validated.
+        """
+        if step in self._manager.all_steps():
+            return
+        items = {
+            "variables": ocp.args.StandardSave(state.variables),
+            "training": ocp.args.StandardSave({"opt_state": state.opt_state, "metrics": state.metrics}),
+            "metadata": ocp.args.JsonSave({"format": FORMAT, **metadata}),
+        }
+        if state.ema:
+            items["ema"] = ocp.args.StandardSave(state.ema)
+        metrics = None if score is None else {"score": score}
+        with _disk_errors_named(self._manager.directory):
+            if not self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics):
+                raise RuntimeError(f"checkpoint of step {step} was not written")
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """Restores a state with the structure, shapes and shardings of `like`.
+
+        Raises:
+          UserError: the step cannot be read.
+        """
+        training = {"opt_state": like.opt_state, "metrics": like.metrics}
+        items = {
+            "variables": ocp.args.StandardRestore(like.variables),
+            "training": ocp.args.StandardRestore(training),
+        }
+        if like.ema:
+            items["ema"] = ocp.args.StandardRestore(like.ema)
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        except _UNREADABLE as error:
+            raise UserError(
+                f"the checkpoint {self._manager.directory / str(step)} cannot be read "
+                f"({_first_line(error)}); remove that folder to go on from the one before"
+            ) from error
+        return like.replace(
+            step=jax.device_put(jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding),
+            params=restored.variables["params"],
+            batch_stats=restored.variables["batch_stats"],
+            ema=restored.ema if like.ema else {},
+            opt_state=restored.training["opt_state"],
+            metrics=restored.training["metrics"],
+        )
+
+    def wait(self) -> None:
+        """Blocks until everything saved is on disk."""
+        with _disk_errors_named(self._manager.directory):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        with _disk_errors_named(self._manager.directory):
+            self._manager.close()
+
+
+class _disk_errors_named:  # noqa: N801 - reads as a phrase in `with`
+    """Turns "no space left" from deep inside an asynchronous write into a `UserError`."""
+
+    def __init__(self, directory: Any):
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is not None and "No space left on device" in str(error):
+            raise UserError(
+                f"the disk is full: the checkpoint in {self._directory} was not written (earlier ones are "
+                "whole); free some space and start the same command again"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checkpoint read for inference.
+
+    Attributes:
+      variables: {"params", "batch_stats"}.
+      metadata: what `save` was given.
+      step: updates done.
+      ema: whether `variables` are the moving averages.
+    """
+
+    variables: dict[str, Any]
+    metadata: dict[str, Any]
+    step: int
+    ema: bool
+
+
+def load(path: str | pathlib.Path, weights: str = "selected") -> Loaded:
+    """Reads a checkpoint for inference.
+
+    Args:
+      path: a run's workdir, its checkpoints folder, or one step of it. Without a step the selected one
+        (best on validation) is taken, or the newest where nothing was validated.
+      weights: "raw", "ema", or "selected" for whichever did better on validation.
+
+    Raises:
+      UserError: no checkpoint there, a half-written one, or one that is not this project's.
+    """
+    directory, step = locate(pathlib.Path(path))
+    folder = directory / str(step)
+    if not (folder / "_CHECKPOINT_METADATA").is_file() or not (folder / "metadata").is_dir():
+        raise UserError(f"{folder} is not a whole checkpoint of effnet_jax; use another step of {directory}")
+    try:
+        with ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+            metadata = manager.restore(
+                step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+            ).metadata
+            if metadata.get("format") != FORMAT:
+                raise UserError(
+                    f"{folder} is a checkpoint of another program or version "
+                    f"(format {metadata.get('format')!r}, this version reads {FORMAT})"
+                )
+            ema = _use_ema(weights, metadata, folder)
+            item = "ema" if ema else "variables"
+            restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore()}))
+    except _UNREADABLE as error:
+        raise UserError(
+            f"the checkpoint {folder} cannot be read ({_first_line(error)}); use another step"
+        ) from error
+    return Loaded(restored[item], metadata, step, ema)
+
+
+def _use_ema(weights: str, metadata: dict[str, Any], folder: pathlib.Path) -> bool:
+    has_ema = (folder / "ema").is_dir()
+    if weights == "ema" and not has_ema:
+        raise UserError(f"{folder} holds no EMA weights; use --weights=raw")
+    return has_ema and (weights == "ema" or (weights == "selected" and metadata["selected_weights"] == "ema"))
+
+
+def locate(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Finds the checkpoints folder and the step that `path` means; see `load`."""
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise UserError(f"there is no checkpoint at {path}: that path does not exist")
+    if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
+        return path.parent, int(path.name)
+    directory = path / FOLDER if (path / FOLDER).is_dir() else path
+    steps = [int(child.name) for child in _children(directory) if child.name.isdigit()]
+    if not steps:
+        raise UserError(f"there is no checkpoint in {path}; give a run's workdir or its checkpoints folder")
+    with ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["score"], read_only=True),
+    ) as manager:
+        best = _best({step: (manager.metrics(step) or {}).get("score") for step in steps})
+    return directory, max(steps) if best is None else best
+
+
+def _children(directory: pathlib.Path) -> list[pathlib.Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

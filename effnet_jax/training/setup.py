@@ -1,0 +1,169 @@
+"""From a config to the parts of a run: data on the device, model, jitted steps."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import optax
+
+from effnet_jax import environment, scaling, sharding
+from effnet_jax.data import datasets, pipeline
+from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.errors import UserError
+from effnet_jax.models.registry import create_model
+from effnet_jax.training.evaluation import Evaluator
+from effnet_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from effnet_jax.training.plan import Plan
+from effnet_jax.training.state import TrainState, create_state, empty_metrics
+from effnet_jax.training.step import make_update
+from effnet_jax.training.transfer import initial_variables
+
+# (state, training split, order of the epoch, number of updates) -> (state, a small array to wait for)
+TrainSteps = Callable[[TrainState, pipeline.ResidentSplit, jax.Array, int], tuple[TrainState, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Everything a run needs and nothing that it changes.
+
+    Attributes:
+      plan: when things happen.
+      splits: "train", "validation" and "test", on the device.
+      schedule: learning rate by step.
+      order: epoch -> the order int32 [train count] of its examples.
+      fresh_state: makes the state of step 0.
+      zero_metrics: makes empty metric sums.
+      train_steps: runs a number of updates; donates the state.
+      evaluate: (variables, split) -> figures.
+      description: what makes a checkpoint self-describing; see checkpoint.py.
+      counts: parameters and MACs.
+      mesh: the devices.
+    """
+
+    plan: Plan
+    splits: dict[str, pipeline.ResidentSplit]
+    schedule: optax.Schedule
+    order: Callable[[int], jax.Array]
+    fresh_state: Callable[[], TrainState]
+    zero_metrics: Callable[[], dict[str, jax.Array]]
+    train_steps: TrainSteps
+    evaluate: Evaluator
+    description: dict[str, Any]
+    counts: scaling.Counts
+    mesh: jax.sharding.Mesh
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state, without making one."""
+        place = lambda leaf: jax.ShapeDtypeStruct(  # noqa: E731
+            leaf.shape, leaf.dtype, sharding=sharding.replicated(self.mesh)
+        )
+        return jax.tree.map(place, jax.eval_shape(self.fresh_state))
+
+
+def build(config: ml_collections.ConfigDict) -> Setup:
+    """Loads the data and builds the model and its jitted functions.
+
+    Raises:
+      UserError: the config and the data do not fit each other or the devices.
+    """
+    mesh = sharding.data_mesh()
+    data = load_data(config)
+    plan = Plan.from_config(config, len(data.splits["train"].labels), mesh.size)
+    model = create_model(**config.model)
+    _check_final_map(model, config)
+    init_key, order_key, augment_key, update_key = jax.random.split(jax.random.key(config.seed), 4)
+    preprocess = Preprocess(config.dataset.resolution, data.info.mean, data.info.std)
+    pipe = pipeline.Pipeline(mesh, preprocess, config.augment.crop_padding, config.augment.flip)
+    splits = {name: pipeline.to_device(split, mesh) for name, split in data.splits.items()}
+    schedule = learning_rate_schedule(
+        config.optimizer,
+        batch_size=plan.batch_size,
+        steps_per_epoch=plan.steps_per_epoch,
+        num_train_steps=plan.num_train_steps,
+    )
+    variables = initial_variables(model, init_key, config.dataset.resolution, config.init_from)
+    tx = make_optimizer(config.optimizer, schedule, jax.eval_shape(variables)["batch_stats"])
+    update = make_update(
+        model,
+        tx,
+        update_key,
+        label_smoothing=config.label_smoothing,
+        ema_decay=config.ema_decay,
+        accumulation_steps=config.optimizer.accumulation_steps,
+    )
+    return Setup(
+        plan=plan,
+        splits=splits,
+        schedule=schedule,
+        order=lambda epoch: pipeline.epoch_order(order_key, epoch, splits["train"].count),
+        fresh_state=jax.jit(
+            lambda: create_state(variables(), tx, ema=config.ema_decay > 0),
+            out_shardings=sharding.replicated(mesh),
+        ),
+        zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
+        train_steps=_train_steps(update, pipe, plan, augment_key),
+        evaluate=Evaluator(model, pipe, config.eval_batch_size),
+        description={
+            "model": config.model.to_dict(),
+            "preprocess": dataclasses.asdict(preprocess),
+            "class_names": list(data.class_names),
+            "config": config.to_dict(),
+            "versions": environment.versions(),
+        },
+        counts=scaling.count(model.architecture, config.dataset.resolution, config.model.num_classes),
+        mesh=mesh,
+    )
+
+
+def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
+    """Loads the data set that a config names.
+
+    Raises:
+      UserError: it cannot be had, or `model.num_classes` is not its number of classes.
+    """
+    info = datasets.info(config.dataset.name)
+    if info.num_classes != config.model.num_classes:
+        raise UserError(
+            f"config.model.num_classes is {config.model.num_classes} but {info.name} has "
+            f"{info.num_classes} classes; set --config.model.num_classes={info.num_classes}"
+        )
+    return datasets.load(
+        config.dataset.name,
+        data_dir=config.dataset.data_dir,
+        manual_dir=config.dataset.manual_dir,
+        cache_dir=config.dataset.cache_dir,
+        validation_examples=config.dataset.validation_examples,
+    )
+
+
+def _check_final_map(model: nn.Module, config: ml_collections.ConfigDict) -> None:
+    if model.architecture.final_map(config.dataset.resolution) == 1 and not config.model.allow_1x1_map:
+        raise UserError(
+            f"at {config.dataset.resolution} px this model's head map is 1x1, which trains badly: lower "
+            "config.model.stem_stride and stage_strides, raise config.dataset.resolution, or set "
+            "--config.model.allow_1x1_map=True"
+        )
+
+
+def _train_steps(
+    update: Callable[[TrainState, pipeline.Batch], TrainState],
+    pipe: pipeline.Pipeline,
+    plan: Plan,
+    augment_key: jax.Array,
+) -> TrainSteps:
+    def one_step(state: TrainState, split: pipeline.ResidentSplit, order: jax.Array) -> TrainState:
+        position = state.step % plan.steps_per_epoch * plan.batch_size
+        indices = jax.lax.dynamic_slice(order, (position,), (plan.batch_size,))
+        return update(state, pipe.train_batch(split, indices, jax.random.fold_in(augment_key, state.step)))
+
+    def steps(state, split, order, count):
+        if plan.steps_per_dispatch == 1:
+            state = one_step(state, split, order)
+        else:
+            state = jax.lax.fori_loop(0, count, lambda _, state: one_step(state, split, order), state)
+        return state, state.metrics["count"]
+
+    return jax.jit(steps, donate_argnums=0)

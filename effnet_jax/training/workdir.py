@@ -1,0 +1,67 @@
+"""The folder of a run: who it belongs to, and writing into it without leaving halves."""
+
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import ml_collections
+
+from effnet_jax import config as config_lib
+from effnet_jax.errors import UserError
+from effnet_jax.training import checkpoint
+
+# What a run writes; --overwrite removes these and nothing else.
+OWN_FILES = ("config.json", "metrics.jsonl", "results.json", "curves.png")
+OWN_FOLDERS = (checkpoint.FOLDER, "tensorboard")
+MAX_KEYS_SHOWN = 6
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool) -> None:
+    """Makes `workdir` the folder of a run of `config`, or checks that it already is.
+
+    Raises:
+      UserError: it cannot be written, or it holds a run of another config and `overwrite` is off.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir"
+        ) from error
+    if overwrite:
+        _drop(workdir)
+    stored = workdir / "config.json"
+    if stored.exists():
+        changes = config_lib.changed_keys(config_lib.read(stored), config)
+        if changes:
+            more = f" and {len(changes) - MAX_KEYS_SHOWN} more" if len(changes) > MAX_KEYS_SHOWN else ""
+            raise UserError(
+                f"{workdir} holds a run of another config ({'; '.join(changes[:MAX_KEYS_SHOWN])}{more}); "
+                "choose another --workdir, or drop that run with --overwrite"
+            )
+    elif any((workdir / name).exists() for name in (*OWN_FILES, *OWN_FOLDERS)):
+        raise UserError(
+            f"{workdir} holds parts of a run but no config.json; choose another --workdir, "
+            "or drop them with --overwrite"
+        )
+    else:
+        write_json(stored, config_lib.as_json(config))
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file that is either whole or not there."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _drop(workdir: pathlib.Path) -> None:
+    for name in OWN_FILES:
+        (workdir / name).unlink(missing_ok=True)
+    for name in OWN_FOLDERS:
+        shutil.rmtree(workdir / name, ignore_errors=True)
