@@ -215,10 +215,11 @@ def _load_cached(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cach
     )
     prepared = records.find(name, source, dataset_info.num_classes)
     if prepared is None:
-        cached = _find_orphan(dataset_info, source, cache_root, may_prepare=bool(manual_dir))
+        mistyped = bool(data_dir) and not source.is_dir()
+        cached = _find_orphan(dataset_info, source, cache_root, not mistyped, bool(manual_dir))
         if cached is not None:
             return cached
-        if data_dir and not source.is_dir():
+        if mistyped:
             raise UserError(
                 f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first"
             )
@@ -234,15 +235,16 @@ def _load_cached(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cach
 
 
 def _find_orphan(
-    dataset_info: DatasetInfo, source: Path, cache_root: Path, may_prepare: bool
+    dataset_info: DatasetInfo, source: Path, cache_root: Path, official_will_do: bool, has_archive: bool
 ) -> cache.Cached | None:
     """Returns a cache whose source is gone, or None.
 
-    It must have been made from data in `source`, or hold the official dataset; anything else under that
-    name, such as a part of it that someone tried something with, would not be what was asked for.
+    It must have been made from data in `source` or, where `official_will_do`, be as large as the official
+    dataset; anything else under that name, such as a part of it that someone tried something with, would
+    not be what was asked for.
 
     Raises:
-      UserError: If all that is left is damaged, and there is no archive to make it from (`may_prepare`).
+      UserError: If all that is left is damaged, and the user gave no archive to make it from.
     """
     damage = None
     for folder in cache.folders(cache_root, dataset_info.name):
@@ -252,9 +254,10 @@ def _find_orphan(
             damage = damage or error
             continue
         sizes = {split: len(labels) for split, (_, labels) in cached.splits.items()}
-        if sizes == dataset_info.split_sizes or Path(cached.source).parent == source / dataset_info.name:
+        official = official_will_do and sizes == dataset_info.split_sizes
+        if official or Path(cached.source).parent == source / dataset_info.name:
             return cached
-    if damage is not None and not may_prepare:
+    if damage is not None and not has_archive:
         archive = prepare.ARCHIVES[dataset_info.name].file_name
         raise UserError(
             f"{damage}, and the data it was made from is not in {source}: set dataset.data_dir or "

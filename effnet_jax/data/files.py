@@ -66,7 +66,14 @@ def disk_errors(folder: Path, way_out: str) -> Iterator[None]:
             raise UserError(
                 f"the disk is full while writing {folder}: free some space, or {way_out}"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EEXIST,
+            errno.ENOTEMPTY,
+        ):
             raise UserError(f"cannot write {folder} ({error.strerror}): {way_out}") from error
         raise
 

@@ -157,17 +157,13 @@ def _downloaded_archive(name: str, archive: Archive, data_dir: Path) -> Path:
     descriptor, part = tempfile.mkstemp(prefix=f".{archive.file_name}.", suffix=".part", dir=path.parent)
     try:
         with response, open(descriptor, "wb") as file:
-            found = _copy(response, file, f"downloading {archive.file_name}")
+            found = _copy(response, file, archive.url)
         if found != archive.sha256:
             raise UserError(
                 f"what {archive.url} sent is damaged (SHA-256 expected {archive.sha256}, found {found}): "
                 f"run the command again, or put the original {archive.file_name} into dataset.manual_dir"
             )
         os.replace(part, path)
-    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise UserError(
-            f"the download of {archive.url} broke off ({error!r}): run the command again"
-        ) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)
@@ -197,16 +193,27 @@ def _open(url: str) -> http.client.HTTPResponse:
     return answer
 
 
-def _copy(response: http.client.HTTPResponse, file: io.BufferedWriter, label: str) -> str:
-    """Copies a response of a stated length into `file` and returns the SHA-256 of what came."""
+def _copy(response: http.client.HTTPResponse, file: io.BufferedWriter, url: str) -> str:
+    """Copies a response into `file` and returns the SHA-256 of what came."""
     digest = hashlib.sha256()
-    total = int(response.headers.get("Content-Length", 0))
-    with files.Progress(label, total, "bytes") as progress:
-        while chunk := response.read(_CHUNK_BYTES):
+    done, total = 0, int(response.headers.get("Content-Length", 0))  # absent when sent in chunks
+    with files.Progress(f"downloading {url}", total, "bytes") as progress:
+        while True:
+            try:
+                chunk = response.read(_CHUNK_BYTES)
+                if not chunk and done < total:  # no error to http.client
+                    raise ConnectionError("the connection was closed")
+            except (OSError, http.client.HTTPException) as error:  # of reading; those of writing pass
+                raise UserError(
+                    f"the download of {url} broke off after {done:,} of {total:,} bytes ({error}): "
+                    "run the command again"
+                ) from error
+            if not chunk:
+                return digest.hexdigest()
             digest.update(chunk)
             file.write(chunk)
+            done += len(chunk)
             progress.advance(len(chunk))
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

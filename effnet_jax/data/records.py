@@ -162,7 +162,10 @@ def decode(
             for record in shard:
                 feature = tf_example_pb2.Example.FromString(record).features.feature
                 with Image.open(io.BytesIO(feature["image"].bytes_list.value[0])) as image:
-                    images[index] = np.asarray(image).reshape(*image_size, 3)
+                    pixels = np.asarray(image)
+                if pixels.shape != images.shape[1:]:
+                    raise ValueError(f"an image of shape {pixels.shape}, not {images.shape[1:]}")
+                images[index] = pixels
                 (labels[index],) = feature["label"].int64_list.value
                 if not 0 <= labels[index] < len(prepared.class_names):
                     raise ValueError(f"label {labels[index]}")

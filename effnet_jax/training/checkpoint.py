@@ -193,23 +193,31 @@ def load(path: str | pathlib.Path, weights: str = "selected") -> Loaded:
     if not (folder / "_CHECKPOINT_METADATA").is_file() or not (folder / "metadata").is_dir():
         raise UserError(f"{folder} is not a whole checkpoint of effnet_jax; use another step of {directory}")
     try:
-        with ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-            metadata = manager.restore(
-                step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-            ).metadata
-            if metadata.get("format") != FORMAT:
-                raise UserError(
-                    f"{folder} is a checkpoint of another program or version "
-                    f"(format {metadata.get('format')!r}, this version reads {FORMAT})"
-                )
-            ema = _use_ema(weights, metadata, folder)
-            item = "ema" if ema else "variables"
-            restored = manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore()}))
+        metadata = _read_item(folder, "metadata", ocp.args.JsonRestore())
+        if metadata.get("format") != FORMAT:
+            raise UserError(
+                f"{folder} is a checkpoint of another program or version "
+                f"(format {metadata.get('format')!r}, this version reads {FORMAT})"
+            )
+        ema = _use_ema(weights, metadata, folder)
+        variables = _read_item(folder, "ema" if ema else "variables", ocp.args.StandardRestore())
     except _UNREADABLE as error:
         raise UserError(
             f"the checkpoint {folder} cannot be read ({_first_line(error)}); use another step"
         ) from error
-    return Loaded(restored[item], metadata, step, ema)
+    return Loaded(variables, metadata, step, ema)
+
+
+def _read_item(folder: pathlib.Path, item: str, arguments: Any) -> Any:
+    """Reads one item of a step without a manager, which would have opinions about the whole folder."""
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        return reader.restore(folder, args=ocp.args.Composite(**{item: arguments}))[item]
+
+
+def _stored_score(folder: pathlib.Path) -> float | None:
+    if not (folder / "metrics").is_dir():
+        return None
+    return _read_item(folder, "metrics", ocp.args.JsonRestore())["score"]
 
 
 def _use_ema(weights: str, metadata: dict[str, Any], folder: pathlib.Path) -> bool:
@@ -230,11 +238,7 @@ def locate(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     steps = [int(child.name) for child in _children(directory) if child.name.isdigit()]
     if not steps:
         raise UserError(f"there is no checkpoint in {path}; give a run's workdir or its checkpoints folder")
-    with ocp.CheckpointManager(
-        directory,
-        options=ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["score"], read_only=True),
-    ) as manager:
-        best = _best({step: (manager.metrics(step) or {}).get("score") for step in steps})
+    best = _best({step: _stored_score(directory / str(step)) for step in steps})
     return directory, max(steps) if best is None else best
 
 

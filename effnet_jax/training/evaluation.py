@@ -1,12 +1,19 @@
 """Exact evaluation of a split: padded, masked, every example once on any number of devices."""
 
+import pathlib
 from typing import Any
 
 import flax.linen as nn
 import jax
+import ml_collections
 
+from effnet_jax import sharding
+from effnet_jax.data import datasets, pipeline
 from effnet_jax.data.pipeline import Pipeline, ResidentSplit
-from effnet_jax.training import metrics
+from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.errors import UserError
+from effnet_jax.models.registry import create_model
+from effnet_jax.training import checkpoint, metrics
 from effnet_jax.training.step import make_eval_step
 
 
@@ -28,3 +35,53 @@ class Evaluator:
         batches = jax.device_get([self._step(variables, split, start) for start in starts])
         sums = {key: sum(batch[key].item() for batch in batches) for key in batches[0]}
         return {"count": sums["count"], **metrics.rates(sums)}
+
+
+def load_dataset(options: ml_collections.ConfigDict) -> datasets.Dataset:
+    """Loads the data set that `config.dataset` names."""
+    return datasets.load(
+        options.name,
+        data_dir=options.data_dir,
+        manual_dir=options.manual_dir,
+        cache_dir=options.cache_dir,
+        validation_examples=options.validation_examples,
+    )
+
+
+def evaluate_checkpoint(
+    path: str | pathlib.Path,
+    split: str = "test",
+    batch_size: int = 512,
+    weights: str = "selected",
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint on a split of the data set it was trained on.
+
+    Args:
+      path: a run's workdir, its checkpoints folder, or one step of it.
+      split: "train", "validation" or "test".
+      batch_size: images at a time, over all devices.
+      weights: "raw", "ema", or "selected" for whichever did better on validation.
+      data_dir: where the prepared data lies now, if not where the run found it.
+
+    Returns:
+      {"split", "count", "loss", "accuracy", "top5_accuracy", "step", "ema"}.
+
+    Raises:
+      UserError: no checkpoint, no data, or a batch that the devices cannot share.
+    """
+    loaded = checkpoint.load(path, weights)
+    mesh = sharding.data_mesh()
+    if batch_size % mesh.size:
+        raise UserError(f"a batch of {batch_size} cannot be shared evenly by {mesh.size} devices")
+    if "config" not in loaded.metadata:
+        raise UserError(f"{path} holds imported weights, which name no data set to evaluate on")
+    options = ml_collections.ConfigDict(loaded.metadata["config"]["dataset"])
+    if data_dir is not None:
+        options.data_dir = data_dir
+    preprocess = Preprocess(**loaded.metadata["preprocess"])
+    pipe = Pipeline(mesh, preprocess, crop_padding=0, flip=False)
+    model = create_model(**loaded.metadata["model"])
+    data = pipeline.to_device(load_dataset(options).splits[split], mesh)
+    figures = Evaluator(model, pipe, batch_size)(sharding.put_replicated(loaded.variables, mesh), data)
+    return {"split": split, **figures, "step": loaded.step, "ema": loaded.ema}

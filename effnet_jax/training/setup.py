@@ -14,7 +14,7 @@ from effnet_jax.data import datasets, pipeline
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
-from effnet_jax.training.evaluation import Evaluator
+from effnet_jax.training.evaluation import Evaluator, load_dataset
 from effnet_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from effnet_jax.training.plan import Plan
 from effnet_jax.training.state import TrainState, create_state, empty_metrics
@@ -130,13 +130,7 @@ def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
             f"config.model.num_classes is {config.model.num_classes} but {info.name} has "
             f"{info.num_classes} classes; set --config.model.num_classes={info.num_classes}"
         )
-    return datasets.load(
-        config.dataset.name,
-        data_dir=config.dataset.data_dir,
-        manual_dir=config.dataset.manual_dir,
-        cache_dir=config.dataset.cache_dir,
-        validation_examples=config.dataset.validation_examples,
-    )
+    return load_dataset(config.dataset)
 
 
 def _check_final_map(model: nn.Module, config: ml_collections.ConfigDict) -> None:

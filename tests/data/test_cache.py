@@ -64,6 +64,15 @@ def test_every_flipped_bit_is_found(tmp_path):
     assert_equal(cache.read(folder), make())
 
 
+def test_truncated_file(tmp_path):
+    cache.write(tmp_path / "x-1", make())
+    path = tmp_path / "x-1" / "test_images.npy"
+    size = path.stat().st_size
+    os.truncate(path, size - 1)
+    with pytest.raises(cache.CorruptCache, match=rf"expected {size} bytes, found {size - 1} bytes"):
+        cache.read(tmp_path / "x-1")
+
+
 def test_root(monkeypatch, tmp_path):
     assert cache.root("") == tmp_path / "cache"  # $EFFNET_JAX_CACHE
     assert cache.root("/a") == Path("/a")

@@ -167,6 +167,8 @@ def test_a_partial_dataset_is_not_taken_for_the_official_one(prepared_dir, tmp_p
     monkeypatch.setitem(datasets.info("cifar100").split_sizes, "train", 300)
     monkeypatch.setitem(datasets.info("cifar100").split_sizes, "test", 100)
     assert len(datasets.load("cifar100", validation_examples=100).splits["test"].labels) == 100
+    with pytest.raises(UserError, match="does not exist: correct it"):  # though not for a mistyped one
+        datasets.load("cifar100", data_dir=str(tmp_path / "nowhere"), validation_examples=100)
 
 
 def test_unusual_sizes_are_mentioned(prepared_dir, capsys):

@@ -26,7 +26,8 @@ FILE_NAME = "cifar-100-binary.tar.gz"
 def test_tfds_reads_it_back(name, tmp_path, make_archive, capsys):
     manual_dir, splits = make_archive(name)
     prepare.prepare(name, tmp_path / "tfds", str(manual_dir))
-    assert capsys.readouterr().out == ""
+    out, err = capsys.readouterr()
+    assert out == "" and [line[:21] for line in err.splitlines()] == ["effnet_jax: preparing"] * 2
 
     import tensorflow_datasets as tfds
 
@@ -84,7 +85,7 @@ def test_no_network_fails_at_once_with_both_ways_out(tmp_path):
     start = time.monotonic()
     with pytest.raises(UserError) as error:
         datasets.load("cifar100")
-    assert time.monotonic() - start < 3  # with the import of TFDS
+    assert time.monotonic() - start < 10  # a busy machine, and the import of TFDS; its retries take 210 s
     for words in (
         "the network is blocked",
         "dataset.data_dir",
@@ -101,21 +102,22 @@ def test_a_network_that_hangs_is_given_up(monkeypatch):
     start = time.monotonic()
     with pytest.raises(UserError, match=r"cannot be downloaded from .* \(no answer within 0.2 s\)"):
         datasets.load("cifar100")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
 
 
 class Response(io.BytesIO):
-    """What urlopen returns, breaking off after `limit` bytes where one is given."""
+    """What urlopen returns, with an error after the last byte."""
 
-    def __init__(self, content: bytes, limit: int | None = None):
+    def __init__(self, content: bytes, length: int, error: Exception | None = None):
         super().__init__(content)
-        self.headers = {"Content-Length": str(len(content))}
-        self._limit = limit
+        self.headers = {"Content-Length": str(length)}
+        self._error = error
 
     def read(self, size: int = -1) -> bytes:
-        if self._limit is not None and self.tell() >= self._limit:
-            raise ConnectionResetError("peer")
-        return super().read(size)
+        chunk = super().read(size)
+        if not chunk and self._error:
+            raise self._error
+        return chunk
 
 
 def test_download(manual_dir, tmp_path, monkeypatch):
@@ -124,7 +126,7 @@ def test_download(manual_dir, tmp_path, monkeypatch):
 
     def urlopen(url, timeout):
         asked.append(url)
-        return Response(content)
+        return Response(content, len(content))
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     dataset = datasets.load("cifar100", data_dir=str(tmp_path), validation_examples=100)
@@ -136,17 +138,18 @@ def test_download(manual_dir, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("damage", "limit", "words"),
+    ("kept", "error", "words"),
     [
-        (1, None, "sent is damaged .SHA-256 expected .*, found"),
-        (0, 2**20, "broke off .*run the command again"),
+        (None, None, "sent is damaged .SHA-256 expected .*, found"),
+        (1000, None, "broke off after 1,000 of .* bytes .the connection was closed.: run the command again"),
+        (2000, TimeoutError("timed out"), "broke off after 2,000 of .* bytes .timed out.: run the command"),
     ],
 )
-def test_bad_download_leaves_nothing(manual_dir, tmp_path, monkeypatch, damage, limit, words):
+def test_bad_download_leaves_nothing(manual_dir, tmp_path, monkeypatch, kept, error, words):
     content = bytearray((manual_dir / FILE_NAME).read_bytes())
-    content[-1] ^= damage
-    assert len(content) > 2**20
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Response(bytes(content), limit))
+    content[-1] ^= 1
+    response = Response(bytes(content[:kept]), len(content), error)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: response)
     with pytest.raises(UserError, match=words):
         prepare.prepare("cifar100", tmp_path / "tfds", "")
     assert list((tmp_path / "tfds" / "downloads").iterdir()) == []

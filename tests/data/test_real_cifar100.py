@@ -37,9 +37,12 @@ def test_real_cifar100(tmp_path, capsys):
         np.sqrt(counts @ levels**2 / len(images) - mean**2), dataset.info.std, atol=1e-8
     )
 
-    start = time.monotonic()
-    datasets.load("cifar100", data_dir=DATA_DIR, cache_dir=cache_dir)
-    assert time.monotonic() - start < 1
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        datasets.load("cifar100", data_dir=DATA_DIR, cache_dir=cache_dir)
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 1
 
 
 def test_first_labels_are_those_of_the_original_file():

@@ -115,8 +115,10 @@ def test_missing_shard(prepared_dir, folder):
 
 
 def test_wrong_image_size(prepared_dir):
-    with pytest.raises(UserError, match="cifar100-train.* is damaged"):
-        decode(records.find("cifar100", prepared_dir, 100), image_size=(64, 64))
+    with pytest.raises(
+        UserError, match=r"cifar100-train.* is damaged \(an image of shape \(32, 32, 3\), not \(16, 64, 3\)"
+    ):
+        decode(records.find("cifar100", prepared_dir, 100), image_size=(16, 64))
 
 
 def test_wrong_classes(prepared_dir):
@@ -156,6 +158,15 @@ def test_other_descriptions_that_do_not_fit(prepared_dir, folder):
     (folder / "label.labels.txt").write_text("apple\n")
     with pytest.raises(UserError, match="names 1 classes of 100"):
         records.find("cifar100", prepared_dir, 100)
+
+
+def test_fingerprint_follows_the_size(prepared_dir, folder, monkeypatch):
+    monkeypatch.setattr(records, "_SAMPLE_BYTES", 16)
+    prepared = records.find("cifar100", prepared_dir, 100)
+    before = records.fingerprint(prepared, 1)
+    content = shard(folder).read_bytes()
+    shard(folder).write_bytes(content[:1000] + b"more" + content[1000:])
+    assert records.fingerprint(prepared, 1) != before
 
 
 def test_fingerprint_follows_the_content(prepared_dir, folder):
