@@ -95,7 +95,7 @@ class Checkpoints:
         items = {
             "variables": ocp.args.StandardSave(state.variables),
             "training": ocp.args.StandardSave({"opt_state": state.opt_state, "metrics": state.metrics}),
-            "metadata": ocp.args.JsonSave({"format": FORMAT, **metadata}),
+            "metadata": ocp.args.JsonSave({"format": FORMAT, "score": score, **metadata}),
         }
         if state.ema:
             items["ema"] = ocp.args.StandardSave(state.ema)
@@ -214,12 +214,6 @@ def _read_item(folder: pathlib.Path, item: str, arguments: Any) -> Any:
         return reader.restore(folder, args=ocp.args.Composite(**{item: arguments}))[item]
 
 
-def _stored_score(folder: pathlib.Path) -> float | None:
-    if not (folder / "metrics").is_dir():
-        return None
-    return _read_item(folder, "metrics", ocp.args.JsonRestore())["score"]
-
-
 def _use_ema(weights: str, metadata: dict[str, Any], folder: pathlib.Path) -> bool:
     has_ema = (folder / "ema").is_dir()
     if weights == "ema" and not has_ema:
@@ -238,7 +232,12 @@ def locate(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     steps = [int(child.name) for child in _children(directory) if child.name.isdigit()]
     if not steps:
         raise UserError(f"there is no checkpoint in {path}; give a run's workdir or its checkpoints folder")
-    best = _best({step: _stored_score(directory / str(step)) for step in steps})
+    scores = {
+        step: _read_item(directory / str(step), "metadata", ocp.args.JsonRestore())["score"]
+        for step in steps
+        if (directory / str(step) / "metadata").is_dir()
+    }
+    best = _best(scores)
     return directory, max(steps) if best is None else best
 
 
