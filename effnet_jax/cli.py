@@ -1,11 +1,10 @@
 """What the scripts share: flags, one-line errors, exit codes."""
 
 import errno
-import os
-import pathlib
 import sys
 from collections.abc import Callable
 
+import ml_collections
 from absl import flags, logging
 
 from effnet_jax import runtime
@@ -22,7 +21,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     exceptions keep their traceback.
     """
     try:
-        arguments = flags.FLAGS(sys.argv)[1:]
+        arguments = _parse(sys.argv)
         logging.set_verbosity(logging.ERROR)
         logging.use_absl_handler()
         runtime.prepare_process()
@@ -38,6 +37,26 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         fail(f"the disk is full ({error.filename or 'no file name'}); free some space and start again")
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)[1:]
+    except (KeyError, AttributeError) as error:  # ml_collections: an override of a key that is not there
+        raise UserError(f"unknown config key {error.args[0]}") from error
+
+
+def loaded(config: flags.FlagHolder) -> ml_collections.ConfigDict:
+    """Returns the config of a `--config` flag.
+
+    Raises:
+      UserError: the file is not there or cannot be imported.
+    """
+    try:
+        config.value.keys()
+    except OSError as error:  # ml_collections keeps the error of loading until the first use
+        raise UserError(f"the config file cannot be loaded: {error.__cause__ or error}") from error
+    return config.value
 
 
 def fail(message: str) -> None:

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import flax.linen as nn
@@ -9,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax.data.images import read_image
+from effnet_jax.data.images import UnreadableImageError, read_image
 from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint
 
-Images = np.ndarray | Sequence[str | pathlib.Path]
+Path = str | pathlib.Path
+Images = np.ndarray | Path | Sequence[Path | np.ndarray]
 DEFAULT_BATCH = 32
+_READERS = 4  # threads that decode image files; Pillow lets go of Python's lock while it does
 
 
 class Classifier:
@@ -56,11 +60,14 @@ class Classifier:
         """Returns class probabilities, float32 [N, classes].
 
         Args:
-          images: uint8 [N, H, W, 3] of any one size, or paths of image files of any sizes.
-          batch_size: images at a time; the last batch is padded, so one size compiles once.
+          images: uint8 [N, H, W, 3] of any one size, or paths of image files or uint8 [H, W, 3], each of its
+            own size.
+          batch_size: images at a time at most. The last batch is padded, and fewer images than one batch
+            to a power of two, so that few sizes are compiled.
 
         Raises:
           UnreadableImageError: a path that holds no readable image.
+          UserError: no image at all, or an array of another shape.
         """
         return self._run("predict", images, batch_size)
 
@@ -72,32 +79,65 @@ class Classifier:
         """Returns the pooled head maps, float32 [N, C]; arguments as in `predict`."""
         return self._run("embed", images, batch_size)
 
+    def predict_files(
+        self, paths: Sequence[Path], batch_size: int = DEFAULT_BATCH
+    ) -> Iterator[tuple[Path, np.ndarray | UnreadableImageError]]:
+        """Yields every path, in order, with its probabilities [classes] or with what is wrong with it.
+
+        Args:
+          paths: image files; one batch of them is decoded at a time.
+          batch_size: as in `predict`.
+        """
+        batch_size = _batch_size(len(paths), batch_size)
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(paths), batch_size):
+                chunk = paths[start : start + batch_size]
+                images = list(pool.map(self._load_or_error, chunk))
+                readable = [image for image in images if isinstance(image, np.ndarray)]
+                rows = iter(self._apply("predict", np.stack(readable), batch_size) if readable else ())
+                for path, image in zip(chunk, images):
+                    yield path, next(rows) if isinstance(image, np.ndarray) else image
+
     def _features(self, variables: Any, images: jax.Array) -> jax.Array:
         return self.model.apply(variables, self.preprocess(images), train=False, method="features")
 
     def _run(self, name: str, images: Images, batch_size: int) -> np.ndarray:
+        if isinstance(images, str | pathlib.Path):
+            images = [images]
+        if len(images) == 0:
+            raise UserError("no image was given")
+        if hasattr(images, "shape") and (len(images.shape) != 4 or images.shape[3] != 3):
+            raise UserError(f"images are [N, height, width, 3], not {list(images.shape)}")
+        batch_size = _batch_size(len(images), batch_size)
+        chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        return np.concatenate([self._apply(name, self._batch(chunk), batch_size) for chunk in chunks])
+
+    def _batch(self, images: Images) -> np.ndarray:
+        return np.asarray(images) if hasattr(images, "shape") else np.stack([self._load(i) for i in images])
+
+    def _apply(self, name: str, batch: np.ndarray, batch_size: int) -> np.ndarray:
+        """Runs one compiled function on a batch padded to `batch_size`."""
         function: Callable[[Any, np.ndarray], jax.Array] = self._functions[name]
-        return np.concatenate(
-            [
-                np.asarray(function(self.variables, _padded(batch, batch_size)))[: len(batch)]
-                for batch in self._batches(images, batch_size)
-            ]
-        )
+        padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
+        return np.asarray(function(self.variables, padded))[: len(batch)]
 
-    def _batches(self, images: Images, batch_size: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(images), batch_size):
-            chunk = images[start : start + batch_size]
-            if isinstance(chunk, np.ndarray):
-                yield chunk
-            else:
-                yield np.stack([self.preprocess.on_host(read_image(path)) for path in chunk])
+    def _load(self, image: Path | np.ndarray) -> np.ndarray:
+        """Returns float32 [resolution, resolution, 3] in 0..255."""
+        return self.preprocess.on_host(image if isinstance(image, np.ndarray) else read_image(image))
+
+    def _load_or_error(self, path: Path) -> np.ndarray | UnreadableImageError:
+        try:
+            return self._load(path)
+        except UnreadableImageError as error:
+            return error
 
 
-def _padded(batch: np.ndarray, batch_size: int) -> np.ndarray:
-    return np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
+def _batch_size(count: int, at_most: int) -> int:
+    """Returns the size to which batches of `count` images are padded."""
+    return min(at_most, 1 << (count - 1).bit_length())
 
 
-def load(path: str | pathlib.Path, weights: str = "selected") -> Classifier:
+def load(path: Path, weights: str = "selected") -> Classifier:
     """Loads a checkpoint for inference.
 
     Args:

@@ -1,4 +1,8 @@
-"""Batch normalisation (Ioffe & Szegedy, 2015) with a gradient that keeps little."""
+"""Batch normalisation (Ioffe & Szegedy, 2015), alone or with swish, with gradients that keep little.
+
+What is kept for the backward pass is the input and vectors of length C; everything else is computed again
+from them, which costs less than writing and reading it.
+"""
 
 import functools
 
@@ -7,7 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def batch_norm(
     x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -16,8 +19,8 @@ def batch_norm(
     Statistics run over every axis but the last, in float32 (float64 for float64 inputs). With a sharded batch
     under `jax.jit` they are those of the whole, global batch.
 
-    The gradient flows through `y` only: `mean` and `var` are there to feed running averages, and cotangents of
-    theirs are dropped as if they had passed through `lax.stop_gradient`.
+    The gradient flows through `y` only: `mean` and `var` are there to feed running averages, and their
+    cotangents are dropped as if they had passed through `lax.stop_gradient`.
 
     Args:
         x: `[..., C]`.
@@ -28,45 +31,17 @@ def batch_norm(
     Returns:
         `y` like `x`, the mean `[C]` and the biased variance `[C]`.
     """
-    return _forward(x, scale, bias, eps)[0]
+    return _batch_norm(eps, False, x, scale, bias)
 
 
-def _statistics(x):
-    """Mean and biased variance over all axes but the last, in two passes: never negative, no cancellation."""
-    axes = tuple(range(x.ndim - 1))
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = x.mean(axes)
-    return mean, lax.square(x - mean).mean(axes)
+def batch_norm_swish(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`batch_norm` followed by swish as one operation: `y` is `z * sigmoid(z)` of the normalised `z`.
 
-
-def _forward(x, scale, bias, eps):
-    mean, var = _statistics(x)
-    rstd = lax.rsqrt(var + eps)
-    y = _affine(x, mean, rstd, scale, bias)
-    return (y, mean, var), (x, mean, rstd, scale)
-
-
-def _affine(x, mean, rstd, scale, bias):
-    """`(x - mean) * rstd * scale + bias` as one multiply-add, in the dtype of the statistics."""
-    factor = rstd * scale
-    return (x.astype(factor.dtype) * factor + (bias - mean * factor)).astype(x.dtype)
-
-
-def _backward(eps, residuals, cotangents):
-    x, mean, rstd, scale = residuals
-    axes = tuple(range(x.ndim - 1))
-    count = x.size // x.shape[-1]
-    g = cotangents[0].astype(mean.dtype)
-    centred = x.astype(mean.dtype) - mean
-    dbias = g.sum(axes)
-    dscale = (g * centred).sum(axes) * rstd
-    factor = rstd * scale
-    # dx = scale * rstd * (g - mean(g) - normalised * mean(g * normalised)), gathered by what varies in it.
-    dx = factor * g - centred * (factor * rstd * dscale / count) - factor * dbias / count
-    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(scale.dtype)
-
-
-batch_norm.defvjp(_forward, _backward)
+    Neither `z` nor its sigmoid is kept for the backward pass. Arguments and results are as in `batch_norm`.
+    """
+    return _batch_norm(eps, True, x, scale, bias)
 
 
 def normalize(
@@ -85,4 +60,52 @@ def normalize(
     Returns:
         An array like `x`.
     """
-    return _affine(x, mean, lax.rsqrt(var + eps), scale, bias)
+    return _affine(x, mean, lax.rsqrt(var + eps), scale, bias).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _batch_norm(eps, swish, x, scale, bias):
+    return _forward(eps, swish, x, scale, bias)[0]
+
+
+def _forward(eps, swish, x, scale, bias):
+    mean, var = _statistics(x)
+    rstd = lax.rsqrt(var + eps)
+    z = _affine(x, mean, rstd, scale, bias)
+    y = z * jax.nn.sigmoid(z) if swish else z
+    return (y.astype(x.dtype), mean, var), (x, mean, rstd, scale, bias)
+
+
+def _backward(eps, swish, residuals, cotangents):
+    x, mean, rstd, scale, bias = residuals
+    axes = tuple(range(x.ndim - 1))
+    count = x.size // x.shape[-1]
+    g = cotangents[0].astype(mean.dtype)
+    if swish:
+        z = _affine(x, mean, rstd, scale, bias)
+        gate = jax.nn.sigmoid(z)
+        g = g * (gate * (1 + z * (1 - gate)))
+    centred = x.astype(mean.dtype) - mean
+    dbias = g.sum(axes)
+    dscale = (g * centred).sum(axes) * rstd
+    factor = rstd * scale
+    # dx = scale * rstd * (g - mean(g) - normalised * mean(g * normalised)), gathered by what varies in it.
+    dx = factor * g - centred * (factor * rstd * dscale / count) - factor * dbias / count
+    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias.dtype)
+
+
+_batch_norm.defvjp(_forward, _backward)
+
+
+def _statistics(x):
+    """Mean and biased variance over all axes but the last, in two passes: never negative, no cancellation."""
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = x.mean(axes)
+    return mean, lax.square(x - mean).mean(axes)
+
+
+def _affine(x, mean, rstd, scale, bias):
+    """`(x - mean) * rstd * scale + bias` as one multiply-add, in the dtype of the statistics."""
+    factor = rstd * scale
+    return x.astype(factor.dtype) * factor + (bias - mean * factor)

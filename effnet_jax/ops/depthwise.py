@@ -1,15 +1,16 @@
 """Depthwise convolution: one function, one formulation per backend, gradients that stay fast.
 
 XLA's grouped convolution is the slowest operation of an EfficientNet on a CPU, its gradients even more so.
-A depthwise convolution is a small sum, though: for every tap of the kernel one shifted copy of the image times
-one number per channel. Written like that, XLA:CPU turns forward and input gradient into one vectorised loop each.
+A depthwise convolution is a small sum, though: for every tap of the kernel one shifted copy of the image
+times one number per channel. Written like that, XLA:CPU turns forward and input gradient into one vectorised
+loop each.
 
-Three functions that are linear in each argument make the whole: `F(x, w)` the convolution, `D(g, w)` its input
-gradient and `W(x, g)` its filter gradient. The gradients of each are again two of the three, so the operation can
-be differentiated any number of times in reverse mode. Forward mode (`jax.jvp`) is not defined.
+Three functions that are linear in each argument make the whole: `F(x, w)` the convolution, `D(g, w)` its
+input gradient and `W(x, g)` its filter gradient. The gradients of each are again two of the three, so the
+operation can be differentiated any number of times in reverse mode. Forward mode (`jax.jvp`) is not defined.
 
-The backend is chosen when the program is lowered (`jax.lax.platform_dependent`), not when it is traced, so that
-`jax.export` on a CPU for a GPU gives the GPU's formulation.
+The backend is chosen when the program is lowered (`jax.lax.platform_dependent`), not when it is traced, so
+that `jax.export` on a CPU for a GPU gives the GPU's formulation.
 """
 
 import dataclasses
@@ -25,8 +26,8 @@ Padding = str | Sequence[Sequence[int]]
 # Which (index in the kernel, offset in the source) pairs one axis of a shifted sum runs over.
 Taps = list[tuple[int, int]]
 
-# Row products in one step of the filter gradient. Measured over the shapes of B0: 32 takes half the time of 16
-# and 24, 48 is no better and compiles longer.
+# Row products in one step of the filter gradient. Measured over the shapes of B0: 32 takes about half the
+# time of 16 or 24, and 48 gains no more.
 _UNROLLED_ROWS = 32
 
 
@@ -50,7 +51,7 @@ class Axis:
         return [(p, o) for p, o in taps if o < self.size and o + self.stride * (self.output - 1) >= 0]
 
     def spans(self) -> list[tuple[int, int, int, int]]:
-        """Per tap `(index, first output, count of outputs, first input)` of the part that meets no padding."""
+        """Per tap `(index, first output, number of outputs, first input)` of what meets no padding."""
         spans = []
         for p, offset in self.forward_taps():
             first = max(0, -(offset // self.stride))
@@ -114,7 +115,7 @@ def _explicit_padding(sizes, kernel_sizes, stride, padding) -> list[tuple[int, i
     return [(top, bottom), (left, right)]
 
 
-# --- The three bilinear functions; each one's gradients are the other two. -----------------------------------
+# --- The three bilinear functions; each one's gradients are the other two. ---------------------------------
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -164,7 +165,7 @@ _filter_gradient.defvjp(
 )
 
 
-# --- Shifted sums. -------------------------------------------------------------------------------------------
+# --- Shifted sums. -----------------------------------------------------------------------------------------
 
 
 def _accumulator(dtype):
@@ -226,10 +227,11 @@ def _shifted_input_gradient(geometry, g, w):
 
 
 def _scanned_filter_gradient(geometry, x, g):
-    """A scan over blocks of images; every step adds one unrolled sum of row products to each tap's `[n, C]` total.
+    """A scan over blocks of images; each step adds an unrolled sum of row products to every tap's total.
 
-    Summing over columns only at the end leaves the loop purely elementwise, which XLA:CPU vectorises. A block has
-    about `_UNROLLED_ROWS` rows of `g`: several images of a small map, a part of one image of a large map.
+    Totals are `[columns, C]`. Summing over columns only at the end leaves the loop purely elementwise, which
+    XLA:CPU vectorises. A block has up to `_UNROLLED_ROWS` rows of `g`: several images of a small map, a part
+    of one image of a large map.
     """
     rows, cols = geometry.rows, geometry.cols
     batch, channels, dtype = x.shape[0], x.shape[3], _accumulator(x.dtype)
@@ -252,8 +254,9 @@ def _scanned_filter_gradient(geometry, x, g):
             new.append(total)
         return tuple(new)
 
-    def add_images(totals, pair):
-        x_images, g_images = pair
+    def add_images(totals, index):
+        # Slices, not a scan over reshaped arrays: XLA:CPU would give the reshaped copy a layout of its own.
+        x_images, g_images = (lax.dynamic_slice_in_dim(a, index * images, images, 0) for a in (x, g))
         if parts == 1:
             return add_block(totals, x_images, g_images), None
         reach = rows.stride * (block - 1) + rows.kernel  # input rows that one part of the output reads
@@ -270,15 +273,14 @@ def _scanned_filter_gradient(geometry, x, g):
         return lax.scan(add_part, totals, jnp.arange(parts))
 
     totals = tuple(jnp.zeros((width, channels), dtype) for _, (_, _, width, _) in taps)
-    blocks = [a.reshape(batch // images, images, *a.shape[1:]) for a in (x, g)]
-    totals = lax.scan(lambda totals, pair: (add_images(totals, pair)[0], None), totals, tuple(blocks))[0]
+    totals, _ = lax.scan(add_images, totals, jnp.arange(batch // images))
     by_tap = {(p, q): total.sum(0) for total, ((p, *_), (q, *_)) in zip(totals, taps)}
     zero = jnp.zeros((channels,), dtype)
     dw = [[by_tap.get((p, q), zero) for q in range(cols.kernel)] for p in range(rows.kernel)]
     return jnp.stack([jnp.stack(line) for line in dw])[:, :, None].astype(x.dtype)
 
 
-# --- XLA's own convolution. ----------------------------------------------------------------------------------
+# --- XLA's own convolution. --------------------------------------------------------------------------------
 
 
 def _lax_forward(geometry, x, w):

@@ -1,7 +1,6 @@
 """1x1 convolution as a matrix product."""
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 
@@ -10,7 +9,7 @@ def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Args:
         x: `[N, H, W, Cin]`; N may be symbolic.
-        kernel: `[1, 1, Cin, Cout]`, cast to the dtype of `x`. 16-bit inputs are summed in float32.
+        kernel: `[1, 1, Cin, Cout]`, cast to the dtype of `x`. XLA sums 16-bit inputs in float32.
 
     Returns:
         `[N, H, W, Cout]` in the dtype of `x`.
@@ -18,9 +17,5 @@ def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     n, height, width, channels = x.shape
     if kernel.shape[:3] != (1, 1, channels):
         raise ValueError(f"want a kernel [1, 1, {channels}, Cout] for x {x.shape}, got {kernel.shape}")
-    y = lax.dot(
-        x.reshape(n * height * width, channels),
-        kernel[0, 0].astype(x.dtype),
-        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-    )
-    return y.astype(x.dtype).reshape(n, height, width, kernel.shape[3])
+    y = lax.dot(x.reshape(n * height * width, channels), kernel[0, 0].astype(x.dtype))
+    return y.reshape(n, height, width, kernel.shape[3])

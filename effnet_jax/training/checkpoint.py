@@ -160,6 +160,24 @@ class _disk_errors_named:  # noqa: N801 - reads as a phrase in `with`
             ) from error
 
 
+def write(workdir: pathlib.Path, variables: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Writes `workdir`/checkpoints/0: weights that no training run is behind.
+
+    Args:
+      workdir: what `load` is given afterwards.
+      variables: {"params", "batch_stats"}.
+      metadata: as for `Checkpoints.save`; `load` wants "model", "preprocess", "class_names" and
+        "selected_weights".
+    """
+    directory = workdir.absolute() / FOLDER
+    items = ocp.args.Composite(
+        variables=ocp.args.StandardSave(variables),
+        metadata=ocp.args.JsonSave({"format": FORMAT, "score": None, **metadata}),
+    )
+    with _disk_errors_named(directory), ocp.CheckpointManager(directory) as manager:
+        manager.save(0, args=items)
+
+
 @dataclasses.dataclass(frozen=True)
 class Loaded:
     """A checkpoint read for inference.

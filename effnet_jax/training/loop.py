@@ -1,5 +1,6 @@
 """Training from a config to results on disk."""
 
+import contextlib
 import json
 import pathlib
 import time
@@ -39,14 +40,16 @@ def train_and_evaluate(
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     config_lib.check(config)
-    workdir.claim(folder, config, overwrite)
+    workdir.check(folder, config, overwrite)
     results_file = folder / "results.json"
     if results_file.exists():
         return json.loads(results_file.read_text())
 
     started = time.perf_counter()
-    with StopRequest() as stop, Checkpoints(folder / FOLDER) as checkpoints:
+    with StopRequest() as stop, contextlib.ExitStack() as stack:
         setup = build(config)
+        workdir.claim(folder, config)
+        checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
         plan = setup.plan
         state, wall_seconds_before = _first_state(setup, checkpoints)
         step = int(state.step)

@@ -69,11 +69,11 @@ def build(config: ml_collections.ConfigDict) -> Setup:
     Raises:
       UserError: the config and the data do not fit each other or the devices.
     """
+    model = create_model(**config.model)
+    _check_final_map(model, config)
     mesh = sharding.data_mesh()
     data = load_data(config)
     plan = Plan.from_config(config, len(data.splits["train"].labels), mesh.size)
-    model = create_model(**config.model)
-    _check_final_map(model, config)
     init_key, order_key, augment_key, update_key = jax.random.split(jax.random.key(config.seed), 4)
     preprocess = Preprocess(config.dataset.resolution, data.info.mean, data.info.std)
     pipe = pipeline.Pipeline(mesh, preprocess, config.augment.crop_padding, config.augment.flip)

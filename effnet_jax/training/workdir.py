@@ -18,8 +18,10 @@ OWN_FOLDERS = (checkpoint.FOLDER, "tensorboard")
 MAX_KEYS_SHOWN = 6
 
 
-def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool) -> None:
-    """Makes `workdir` the folder of a run of `config`, or checks that it already is.
+def check(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool) -> None:
+    """Checks that `workdir` can be the folder of a run of `config`, and drops what `overwrite` allows.
+
+    Nothing claims the folder yet (see `claim`): a start that fails early leaves it free.
 
     Raises:
       UserError: it cannot be written, or it holds a run of another config and `overwrite` is off.
@@ -49,8 +51,11 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: b
             f"{workdir} holds parts of a run but no config.json; choose another --workdir, "
             "or drop them with --overwrite"
         )
-    else:
-        write_json(stored, config_lib.as_json(config))
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes `workdir` the folder of a run of `config`."""
+    write_json(workdir / "config.json", config_lib.as_json(config))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

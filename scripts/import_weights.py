@@ -1,0 +1,40 @@
+"""Imports weights, e.g. --from=timm --weights=model.safetensors --model=tf_efficientnet_b4 --output=runs/b4
+
+Makes an ordinary checkpoint; reads .safetensors, .pth, .bin, .h5, .weights.h5 and .keras by itself.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+
+from effnet_jax import cli
+from effnet_jax.pretrained.registry import SOURCES
+
+SOURCE = flags.DEFINE_enum("from", None, list(SOURCES), "Whose weights.")
+WEIGHTS = flags.DEFINE_string("weights", None, "Weight file.")
+MODEL = flags.DEFINE_string("model", None, "The model's name there; timm: efficientnet_bX or tf_efficientnet_bX.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to make.")
+ALLOW_MISSING = flags.DEFINE_string("allow_missing", "", "Regular expression of tensors the file may lack.")
+NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Where the file has no classifier.", lower_bound=1)
+CLASS_NAMES = flags.DEFINE_string("class_names", "", "File with one class name a line.")
+RESOLUTION = flags.DEFINE_integer("resolution", None, "Side in pixels; default as the source evaluates.")
+flags.mark_flags_as_required(["from", "weights", "model", "output"])
+
+
+def main(arguments: list[str]) -> None:
+    cli.refuse(arguments)
+    from effnet_jax.pretrained import importer
+
+    imported = importer.import_weights(
+        SOURCE.value, pathlib.Path(WEIGHTS.value), MODEL.value, allow_missing=ALLOW_MISSING.value,
+        num_classes=NUM_CLASSES.value, class_names_file=CLASS_NAMES.value, resolution=RESOLUTION.value,
+    )  # fmt: skip
+    importer.write(imported, pathlib.Path(OUTPUT.value))
+    print(imported.report(), OUTPUT.value, sep="\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,72 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effnet_jax import sharding
+from effnet_jax.data import pipeline
+from effnet_jax.data.augment import crop_and_flip
+from effnet_jax.data.datasets import Split
+from effnet_jax.data.preprocess import Preprocess
+
+IDENTITY = Preprocess(8, (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves 0..255 as it is
+
+
+def random_split(count=40, size=8):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, size, size, 3), np.uint8)
+    return Split(images=images, labels=np.arange(count, dtype=np.int32))
+
+
+def pipe_of(padding, flip, devices=1):
+    mesh = sharding.data_mesh(jax.devices()[:devices])
+    return pipeline.Pipeline(mesh, IDENTITY, padding, flip), pipeline.to_device(random_split(), mesh)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), padding=st.integers(0, 4), flip=st.booleans())
+def test_each_image_is_a_shifted_crop_of_its_reflected_self_or_of_its_mirror(seed, padding, flip):
+    rows, columns = crop_and_flip(jax.random.key(seed), 5, 8, 8, padding=padding, flip=flip)
+    line = np.arange(8)
+    padded = np.pad(line, padding, mode="reflect")
+    allowed = [tuple(padded[i : i + 8]) for i in range(2 * padding + 1)]
+    assert {tuple(row) for row in np.asarray(rows)} <= set(allowed)
+    mirrored = [crop[::-1] for crop in allowed] if flip else []
+    assert {tuple(column) for column in np.asarray(columns)} <= {*allowed, *mirrored}
+
+
+def test_all_shifts_and_both_mirrorings_occur_about_equally_often():
+    # up to 2 pixels: at 4 some mirrored crops of an 8-pixel line coincide with plain ones
+    rows, columns = crop_and_flip(jax.random.key(0), 10_000, 8, 8, padding=2, flip=True)
+    _, counts = np.unique(np.asarray(rows), axis=0, return_counts=True)
+    assert len(counts) == 5 and counts.min() > 1850
+    _, counts = np.unique(np.asarray(columns), axis=0, return_counts=True)
+    assert len(counts) == 10 and counts.min() > 880
+
+
+def test_train_batch_without_augmentation_is_the_examples_asked_for():
+    pipe, split = pipe_of(padding=0, flip=False)
+    indices = jnp.array([3, 0, 39, 3])
+    batch = jax.jit(pipe.train_batch)(split, indices, jax.random.key(0))
+    np.testing.assert_allclose(batch["image"], random_split().images[np.asarray(indices)], rtol=1e-6)
+    np.testing.assert_array_equal(batch["label"], indices)
+
+
+def test_train_batch_is_the_same_on_any_number_of_devices():
+    batches = []
+    for devices in (1, 8):
+        pipe, split = pipe_of(padding=2, flip=True, devices=devices)
+        batches.append(jax.jit(pipe.train_batch)(split, jnp.arange(16), jax.random.key(5)))
+    jax.tree.map(np.testing.assert_array_equal, *map(lambda b: jax.tree.map(np.asarray, b), batches))
+    assert len(batches[1]["image"].addressable_shards) == 8
+    assert batches[1]["image"].addressable_shards[0].data.shape[0] == 2
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_an_epoch_visits_every_example_once_in_an_order_of_its_own(epoch):
+    order = pipeline.epoch_order(jax.random.key(0), epoch, 1000)
+    np.testing.assert_array_equal(np.sort(order), np.arange(1000))
+    assert (np.asarray(order) != np.asarray(pipeline.epoch_order(jax.random.key(0), epoch + 1, 1000))).any()
+    np.testing.assert_array_equal(order, pipeline.epoch_order(jax.random.key(0), epoch, 1000))

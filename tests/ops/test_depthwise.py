@@ -1,0 +1,221 @@
+"""The depthwise convolution against XLA's own grouped convolution, in float64."""
+
+import functools
+import itertools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from jax import lax
+
+from effnet_jax.ops import depthwise
+from effnet_jax.ops.depthwise import depthwise_conv
+
+
+def reference(x, kernel, stride=1, padding="SAME"):
+    """What `depthwise_conv` must equal."""
+    if padding == "SYMMETRIC":
+        padding = [((k - 1) // 2, (k - 1) // 2) for k in kernel.shape[:2]]
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[3],
+    )
+
+
+def example(batch, height, width, k, channels=3, dtype=np.float64):
+    rng = np.random.default_rng(height * 100 + width * 10 + k)
+    x = rng.normal(size=(batch, height, width, channels)).astype(dtype)
+    return x, rng.normal(size=(k, k, 1, channels)).astype(dtype)
+
+
+def value_and_gradients(conv, x, kernel):
+    """Output and both gradients for a cotangent that differs at every place."""
+    y, pullback = jax.vjp(conv, x, kernel)
+    return y, *pullback(cotangent(y))
+
+
+def cotangent(y):
+    return jnp.asarray(np.random.default_rng(0).integers(-3, 4, size=y.shape), y.dtype)  # exact in bfloat16
+
+
+def assert_equal_in_float64(batch, height, width, k, stride, padding):
+    with jax.enable_x64(True):
+        x, kernel = example(batch, height, width, k)
+        ours, theirs = (
+            jax.jit(functools.partial(value_and_gradients, lambda x, w, f=f: f(x, w, stride, padding)))
+            for f in (depthwise_conv, reference)
+        )
+        for name, a, b in zip(("y", "dx", "dw"), ours(x, kernel), theirs(x, kernel)):
+            assert a.dtype == np.float64
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "SYMMETRIC"])
+@pytest.mark.parametrize("k, stride", list(itertools.product((3, 5, 7), (1, 2))))
+def test_equals_grouped_convolution(k, stride, padding):
+    assert_equal_in_float64(4, 7, 8, k, stride, padding)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 4)])
+def test_map_smaller_than_the_kernel(size):
+    assert_equal_in_float64(3, *size, 5, 1, "SAME")
+
+
+@pytest.mark.parametrize("height, k, stride", [(67, 3, 1), (71, 5, 2)])
+def test_filter_gradient_in_parts_of_an_image(height, k, stride):
+    """More output rows than one step of the filter gradient takes, and not a multiple of it."""
+    assert -(-height // stride) > depthwise._UNROLLED_ROWS
+    assert_equal_in_float64(2, height, 3, k, stride, "SAME")
+
+
+@hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
+@hypothesis.given(
+    st.integers(1, 6),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2),
+)
+def test_any_geometry(batch, height, width, k, stride, padding):
+    hypothesis.assume(min(height + sum(padding[0]), width + sum(padding[1])) >= k)
+    assert_equal_in_float64(batch, height, width, k, stride, padding)
+
+
+@hypothesis.given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 4))
+def test_same_padding_gives_ceil_of_size_over_stride(size, k, stride):
+    [(low, high)] = depthwise._explicit_padding([size], [k], stride, "SAME")
+    assert depthwise.Axis(size, k, stride, low, high).output == -(-size // stride)
+    assert 0 <= high - low <= 1
+
+
+@hypothesis.given(*[st.integers(1, 12)] * 2, st.integers(1, 3), *[st.integers(0, 4)] * 2)
+def test_taps_and_spans_cover_exactly_what_meets_the_image(size, k, stride, low, high):
+    hypothesis.assume(size + low + high >= k)
+    axis = depthwise.Axis(size, k, stride, low, high)
+    meets = {
+        (p, i, i * stride + p - low)
+        for p in range(k)
+        for i in range(axis.output)
+        if 0 <= i * stride + p - low < size
+    }
+    spans = {
+        (p, first + n, source + n * stride) for p, first, count, source in axis.spans() for n in range(count)
+    }
+    assert spans == meets
+    assert {p for p, _ in axis.forward_taps()} >= {p for p, _, _ in meets}
+    backward = {
+        (p, m + offset, m * stride + phase)
+        for phase in range(stride)
+        for p, offset in axis.backward_taps(phase)
+        for m in range(len(range(phase, size, stride)))
+        if 0 <= m + offset < axis.output
+    }
+    assert backward == meets
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_second_derivatives(stride):
+    """Gradients of a function of both gradients, by every argument including the cotangent."""
+
+    def twice(conv, x, kernel):
+        def penalty(x, kernel):
+            gradients = jax.grad(lambda x, k: jnp.sin(conv(x, k, stride)).sum(), argnums=(0, 1))(x, kernel)
+            return sum(jnp.cos(g).sum() for g in gradients)
+
+        return jax.jit(jax.grad(penalty, argnums=(0, 1)))(x, kernel)
+
+    with jax.enable_x64(True):
+        x, kernel = example(2, 4, 5, 3)
+        for a, b in zip(twice(depthwise_conv, x, kernel), twice(reference, x, kernel)):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_bfloat16_is_summed_in_float32():
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in example(64, 6, 6, 5))
+    exact = value_and_gradients(reference, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for a, b in zip(value_and_gradients(depthwise_conv, x, kernel), exact):
+        assert a.dtype == jnp.bfloat16
+        # One rounding of the result (2^-9 relative), none of the partial sums.
+        np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=2**-8, atol=1e-4)
+
+
+def test_float32_kernel_with_bfloat16_images():
+    x, kernel = example(2, 4, 4, 3, dtype=np.float32)
+    y, dw = jax.value_and_grad(lambda w: depthwise_conv(jnp.asarray(x, jnp.bfloat16), w).sum())(kernel)
+    assert (y.dtype, dw.dtype) == (jnp.bfloat16, np.float32)
+
+
+def test_vmap_and_remat():
+    x, kernel = example(2, 5, 5, 3, dtype=np.float32)
+    xs, kernels = np.stack([x, 2 * x]), np.stack([kernel, kernel[::-1]])
+    gradients = functools.partial(value_and_gradients, jax.checkpoint(depthwise_conv))
+    mapped = jax.jit(jax.vmap(gradients))(xs, kernels)
+    single = [gradients(*pair) for pair in zip(xs, kernels)]
+    for a, b in zip(mapped, zip(*single)):
+        np.testing.assert_allclose(a, np.stack(b), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_sharded_over_devices():
+    devices = jax.devices()
+    assert len(devices) > 1
+    mesh = jax.make_mesh((len(devices),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    x, kernel = example(2 * len(devices), 6, 6, 3, dtype=np.float32)
+    step = jax.jit(functools.partial(value_and_gradients, functools.partial(depthwise_conv, stride=2)))
+    sharded = step(jax.device_put(x, sharding), kernel)
+    for a, b in zip(sharded, step(x, kernel)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_platform_lowered_for_chooses_the_formulation():
+    """Exported on this CPU, with a symbolic batch: sums for a CPU, one grouped convolution for a GPU."""
+    (batch,) = jax.export.symbolic_shape("b")
+    x = jax.ShapeDtypeStruct((batch, 6, 6, 4), np.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 1, 4), np.float32)
+    cpu, cuda = (
+        jax.export.export(jax.jit(depthwise_conv), platforms=[platform])(x, kernel)
+        for platform in ("cpu", "cuda")
+    )
+    assert "stablehlo.convolution" not in cpu.mlir_module()
+    assert "stablehlo.convolution" in cuda.mlir_module()
+    x, kernel = example(3, 6, 6, 3, channels=4, dtype=np.float32)
+    np.testing.assert_allclose(cpu.call(x, kernel), reference(x, kernel), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_default_formulation_of_other_platforms(stride):
+    """What a GPU or TPU runs, run here, with its gradients against the CPU's."""
+    with jax.enable_x64(True):
+        x, kernel = example(2, 7, 6, 5)
+        axes = [
+            depthwise.Axis(n, 5, stride, *pad)
+            for n, pad in zip((7, 6), depthwise._explicit_padding((7, 6), (5, 5), stride, "SAME"))
+        ]
+        geometry = depthwise.Geometry(*axes)
+        y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)
+        g = cotangent(y)
+        np.testing.assert_allclose(depthwise._lax_forward(geometry, x, kernel), y, atol=1e-11)
+        np.testing.assert_allclose(depthwise._lax_input_gradient(geometry, g, kernel), dx, atol=1e-11)
+        np.testing.assert_allclose(depthwise._lax_filter_gradient(geometry, x, g), dw, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "kernel_shape, padding, message",
+    [
+        ((3, 3, 3, 1), "SAME", "want x"),
+        ((3, 3, 1, 2), "SAME", "want x"),
+        ((3, 3, 1, 4), "VALID", "padding is"),
+        ((7, 7, 1, 4), ((0, 0), (0, 0)), "leaves nothing"),
+    ],
+)
+def test_bad_arguments(kernel_shape, padding, message):
+    with pytest.raises(ValueError, match=message):
+        depthwise_conv(jnp.zeros((1, 5, 5, 4)), jnp.zeros(kernel_shape), 1, padding)

@@ -1,0 +1,50 @@
+"""The 1x1 convolution against XLA's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from effnet_jax.ops.pointwise import pointwise_conv
+
+
+def reference(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def example(dtype=np.float64, channels=5):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=s).astype(dtype) for s in ((2, 3, 4, channels), (1, 1, channels, 7))]
+
+
+def test_equals_convolution_with_both_gradients():
+    with jax.enable_x64(True):
+        x, kernel = example()
+        ours, theirs = (
+            jax.value_and_grad(lambda x, k, f=f: jnp.sin(f(x, k)).sum(), argnums=(0, 1))(x, kernel)
+            for f in (pointwise_conv, reference)
+        )
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_bfloat16_is_summed_in_float32():
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in example(channels=512))
+    y = pointwise_conv(x, kernel)
+    assert y.dtype == jnp.bfloat16
+    exact = reference(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8, atol=1e-3)
+
+
+def test_symbolic_batch():
+    (batch,) = jax.export.symbolic_shape("b")
+    x, kernel = example(np.float32)
+    shape = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    exported = jax.export.export(jax.jit(pointwise_conv))(shape, kernel)
+    np.testing.assert_allclose(exported.call(x, kernel), reference(x, kernel), rtol=1e-4, atol=1e-5)
+
+
+def test_bad_kernel():
+    with pytest.raises(ValueError, match="want a kernel"):
+        pointwise_conv(jnp.zeros((1, 2, 2, 4)), jnp.zeros((3, 3, 4, 8)))

@@ -1,0 +1,70 @@
+"""What a person sees who gets something wrong: one line on stderr, exit code 2, nothing lost."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def error_of(script, *arguments):
+    """Runs a script that must refuse, and returns its one line."""
+    done = run(script, *arguments)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("allocator:")]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    return lines[0]
+
+
+QUICKSTART = ("--config", "configs/quickstart.py")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["--config.optimiser.name=sgd"], 'Did you mean "optimizer"'),
+        (["--config.batch_sizes=3"], 'Did you mean "batch_size"'),
+        (["--config.batch_size=many"], "batch_size"),
+        (["--config.batch_size=-4"], "batch_size"),
+        (["--config.model.name=efficientnet-b0"], "did you mean 'efficientnet_b0'"),
+        (["--config.dataset.name=digit"], "did you mean 'digits'"),
+        (["--config.model.num_classes=100"], "has 10 classes"),
+        (["--config.batch_size=5000"], "larger than the training split"),
+        (["--config.batch_size=20"], "8 devices"),
+        (["--config.model.stage_strides=(2,2,2,2,2,2,2)"], "1x1"),
+        (["--confg=x"], "config"),
+        (["surplus"], "surplus"),
+    ],
+)
+def test_train_refuses(overrides, expected, tmp_path):
+    line = error_of("train.py", *QUICKSTART, "--workdir", tmp_path / "run", *overrides)
+    assert expected in line
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir()), "the folder stays free"
+
+
+def test_train_needs_a_config_that_exists(tmp_path):
+    assert "config" in error_of("train.py")
+    assert "nowhere.py" in error_of("train.py", "--config", tmp_path / "nowhere.py")
+
+
+def test_unwritable_workdir(tmp_path):
+    (tmp_path / "file").write_text("")
+    line = error_of("train.py", *QUICKSTART, "--workdir", tmp_path / "file/run")
+    assert "cannot write to the workdir" in line
+
+
+def test_evaluate_refuses_what_is_no_checkpoint(tmp_path):
+    assert "does not exist" in error_of("evaluate.py", "--checkpoint", tmp_path / "nowhere")
+    assert "no checkpoint in" in error_of("evaluate.py", "--checkpoint", tmp_path)
+    assert "split" in error_of("evaluate.py", "--checkpoint", tmp_path, "--split", "tests")
+
+
+def test_evaluate_needs_a_checkpoint():
+    assert "checkpoint" in error_of("evaluate.py")

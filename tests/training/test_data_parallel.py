@@ -1,0 +1,65 @@
+"""One device and eight compute the same step: BatchNorm is global-batch BatchNorm."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import effnet_jax
+from effnet_jax import sharding
+from effnet_jax.training.state import create_state
+from effnet_jax.training.step import make_update
+
+
+@pytest.fixture(scope="module")
+def model():
+    return effnet_jax.create_model(
+        "efficientnet_b0",
+        num_classes=10,
+        width_multiplier=0.25,
+        depth_multiplier=0.25,
+        stem_stride=1,
+        stage_strides=(1, 2, 1, 2, 1, 1, 1),
+    )
+
+
+def one_step(model, device_count, accumulation_steps=1):
+    """The state after one plain gradient step: parameters move by the gradient itself."""
+    mesh = sharding.data_mesh(jax.devices()[:device_count])
+    tx = optax.sgd(1.0)
+    images = np.asarray(jax.random.normal(jax.random.key(1), (16, 8, 8, 3))) * 2 + 1
+    images[:8] *= 3  # shards differ, so statistics of a shard alone would show
+    variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))()
+    state = sharding.put_replicated(jax.tree.map(np.asarray, create_state(variables, tx, ema=False)), mesh)
+    batch = {"image": images, "label": np.arange(16, dtype=np.int32) % 10}
+    batch = jax.device_put(batch, sharding.batch_sharded(mesh))
+    update = make_update(
+        model,
+        tx,
+        jax.random.key(2),
+        label_smoothing=0.1,
+        ema_decay=0.0,
+        accumulation_steps=accumulation_steps,
+    )
+    out = jax.jit(update, out_shardings=sharding.replicated(mesh))(state, batch)
+    gradients = jax.tree.map(lambda before, after: np.asarray(before) - np.asarray(after), state.params, out.params)
+    return jax.tree.map(np.asarray, (out.metrics["loss"] / 16, gradients, out.batch_stats))
+
+
+def assert_same(one, eight):
+    np.testing.assert_allclose(eight[0], one[0], rtol=1e-5)
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(one[1]))
+    for a, b in zip(jax.tree.leaves(one[1]), jax.tree.leaves(eight[1])):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * largest)
+    for a, b in zip(jax.tree.leaves(one[2]), jax.tree.leaves(eight[2])):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
+def test_eight_devices_equal_one(model):
+    assert jax.device_count() == 8
+    assert_same(one_step(model, 1), one_step(model, 8))
+
+
+def test_eight_devices_equal_one_with_accumulation(model):
+    assert_same(one_step(model, 1, accumulation_steps=2), one_step(model, 8, accumulation_steps=2))

@@ -1,0 +1,42 @@
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from effnet_jax import sharding
+from effnet_jax.data.datasets import Split
+from effnet_jax.data.pipeline import Pipeline, to_device
+from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.training.evaluation import Evaluator
+
+
+class FirstPixels(nn.Module):
+    """Logits are the pixels themselves, so every figure can be worked out by hand."""
+
+    def __call__(self, x, train):
+        return x[:, 0, :, 0]
+
+
+def split_of(count, classes=7):
+    rng = np.random.default_rng(count)
+    images = rng.integers(0, 256, (count, classes, classes, 3), np.uint8)
+    return Split(images=images, labels=rng.integers(0, classes, count).astype(np.int32))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+@pytest.mark.parametrize(("count", "batch_size"), [(10_001, 512), (16, 16), (17, 16), (3, 16)])
+def test_every_example_counts_once_on_any_number_of_devices(devices, count, batch_size):
+    split = split_of(count)
+    mesh = sharding.data_mesh(jax.devices()[:devices])
+    preprocess = Preprocess(7, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    evaluate = Evaluator(FirstPixels(), Pipeline(mesh, preprocess, crop_padding=0, flip=False), batch_size)
+    figures = evaluate({}, to_device(split, mesh))
+
+    logits = split.images[:, 0, :, 0].astype(np.float64) / 255
+    truth = np.take_along_axis(logits, split.labels[:, None], 1)
+    rank = ((logits >= truth) & (np.arange(7) != split.labels[:, None])).sum(1)
+    loss = np.log(np.exp(logits).sum(1)) - truth[:, 0]
+    assert figures["count"] == count
+    np.testing.assert_allclose(figures["accuracy"], (rank == 0).mean(), rtol=1e-12)
+    np.testing.assert_allclose(figures["top5_accuracy"], (rank < 5).mean(), rtol=1e-12)
+    np.testing.assert_allclose(figures["loss"], loss.mean(), rtol=1e-5)

@@ -1,0 +1,118 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from effnet_jax.training.state import create_state
+from effnet_jax.training.step import cross_entropy, make_update, rank_of_label
+
+
+class Linear(nn.Module):
+    """A classifier without BatchNorm, so that microbatches add up exactly."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        count = self.variable("batch_stats", "count", jnp.zeros, ())
+        if train:
+            count.value = count.value + 1
+        return nn.Dense(3)(x.reshape(x.shape[0], -1))
+
+
+def linear_state(tx, ema=True):
+    variables = Linear().init(jax.random.key(0), jnp.zeros((1, 2, 2, 3)), train=False)
+    return create_state(variables, tx, ema)
+
+
+def batch_of(seed, count=8):
+    image_key, label_key = jax.random.split(jax.random.key(seed))
+    images = jax.random.normal(image_key, (count, 2, 2, 3))
+    return {"image": images, "label": jax.random.randint(label_key, (count,), 0, 3)}
+
+
+def update_of(tx, ema_decay=0.0, accumulation_steps=1, label_smoothing=0.0):
+    return jax.jit(
+        make_update(
+            Linear(),
+            tx,
+            jax.random.key(7),
+            label_smoothing=label_smoothing,
+            ema_decay=ema_decay,
+            accumulation_steps=accumulation_steps,
+        )
+    )
+
+
+def test_cross_entropy_with_label_smoothing_equals_its_definition():
+    logits = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    labels = np.array([0, 3, 4, 1])
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    target = np.full((4, 5), 0.1 / 5)
+    target[np.arange(4), labels] += 0.9
+    np.testing.assert_allclose(
+        cross_entropy(jnp.asarray(logits), jnp.asarray(labels), 0.1), -(target * log_p).sum(-1), rtol=1e-5
+    )
+    one_hot = jax.nn.one_hot(labels, 5)
+    np.testing.assert_allclose(
+        cross_entropy(jnp.asarray(logits), one_hot), -log_p[np.arange(4), labels], rtol=1e-5
+    )
+
+
+def test_rank_gives_nothing_for_ties_and_nan():
+    logits = jnp.array([[3.0, 2.0, 1.0], [1.0, 1.0, 1.0], [np.nan] * 3, [0.0, 5.0, 9.0]])
+    np.testing.assert_array_equal(rank_of_label(logits, jnp.array([1, 0, 0, 2])), [1, 2, 2, 0])
+
+
+def test_accumulated_microbatches_give_the_gradient_of_the_whole_batch():
+    tx = optax.sgd(1.0)
+    whole = update_of(tx)(linear_state(tx), batch_of(1))
+    split = update_of(tx, accumulation_steps=4)(linear_state(tx), batch_of(1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole.params, split.params)
+    for key in ("loss", "correct", "top5_correct", "count"):
+        np.testing.assert_allclose(whole.metrics[key], split.metrics[key], rtol=1e-5)
+    assert split.batch_stats["count"] == 4  # the statistics saw each microbatch
+
+
+def test_ema_follows_its_warm_up_and_covers_statistics():
+    tx = optax.sgd(0.5)
+    state, update = linear_state(tx), update_of(tx, ema_decay=0.5)
+    expected = jax.tree.map(np.asarray, state.ema)
+    for step in range(12):
+        state = update(state, batch_of(step))
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.ema, expected)
+    assert state.ema["batch_stats"]["count"] > 0
+
+
+def test_without_ema_the_state_carries_none():
+    tx = optax.sgd(0.5)
+    state = update_of(tx)(linear_state(tx, ema=False), batch_of(0))
+    assert state.ema == {}
+
+
+def test_metrics_add_up_and_the_first_bad_step_sticks():
+    tx = optax.sgd(0.0)
+    state, update = linear_state(tx), update_of(tx)
+    broken = batch_of(0) | {"image": jnp.full((8, 2, 2, 3), jnp.nan)}
+    state = update(state, batch_of(0))
+    assert state.metrics["count"] == 8 and state.metrics["first_bad_step"] == -1
+    state = update(update(state, broken), broken)
+    assert state.metrics["count"] == 24 and state.metrics["first_bad_step"] == 1
+
+
+def test_a_step_depends_on_nothing_but_state_and_batch():
+    tx = optax.adam(0.1)
+    first = update_of(tx)(linear_state(tx), batch_of(3))
+    second = update_of(tx)(linear_state(tx), batch_of(3))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("count", [8, 16])
+def test_loss_metric_is_the_sum_over_examples(count):
+    tx = optax.sgd(0.0)
+    state = update_of(tx)(linear_state(tx), batch_of(0, count))
+    logits = Linear().apply(linear_state(tx).variables, batch_of(0, count)["image"], train=False)
+    expected = float(jnp.sum(cross_entropy(logits, batch_of(0, count)["label"])))
+    np.testing.assert_allclose(state.metrics["loss"], expected, rtol=1e-5)
