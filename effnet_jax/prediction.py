@@ -9,7 +9,9 @@ import numpy as np
 from effnet_jax.inference import Classifier
 
 
-def records(net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_size: int) -> list[dict[str, Any]]:
+def records(
+    net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_size: int
+) -> list[dict[str, Any]]:
     """Predicts image files; one that cannot be read stops nothing.
 
     Args:
@@ -27,7 +29,8 @@ def records(net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_si
         if isinstance(result, np.ndarray):
             best = np.argsort(-result, kind="stable")[:top_k].tolist()
             predictions = [
-                {"label": net.labels[index], "index": index, "probability": result[index].item()} for index in best
+                {"label": net.labels[index], "index": index, "probability": result[index].item()}
+                for index in best
             ]
             found.append({"path": str(path), "predictions": predictions})
         else:
@@ -38,7 +41,11 @@ def records(net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_si
 def as_table(found: Sequence[dict[str, Any]]) -> str:
     """Returns the readable ones of `records` as lines of path, probability and label."""
     rows = [
-        (record["path"] if rank == 0 else "", f"{100 * prediction['probability']:6.2f} %", prediction["label"])
+        (
+            record["path"] if rank == 0 else "",
+            f"{100 * prediction['probability']:6.2f} %",
+            prediction["label"],
+        )
         for record in found
         if "predictions" in record
         for rank, prediction in enumerate(record["predictions"])

@@ -73,9 +73,7 @@ def summarize(
     published = scaling.variant(model)
     resolution = published.resolution if resolution is None else resolution
     if resolution < 1 or num_classes < 1:
-        raise UserError(
-            f"resolution and num_classes must be positive, got {resolution} and {num_classes}"
-        )
+        raise UserError(f"resolution and num_classes must be positive, got {resolution} and {num_classes}")
     width = published.width_multiplier * width_multiplier
     depth = published.depth_multiplier * depth_multiplier
     counts = scaling.count(scaling.architecture(width, depth), resolution, num_classes)

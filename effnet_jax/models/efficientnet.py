@@ -57,9 +57,7 @@ class EfficientNet(nn.Module):
         self.head_conv = ConvBNSwish(arch.head_filters, 1, 1, self.numerics)
         self.dropout = nn.Dropout(self.dropout_rate)
         dtype = self.numerics.param_dtype
-        self.classifier = nn.Dense(
-            self.num_classes, dtype=dtype, param_dtype=dtype, kernel_init=dense_init
-        )
+        self.classifier = nn.Dense(self.num_classes, dtype=dtype, param_dtype=dtype, kernel_init=dense_init)
 
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         """Classifies normalised images.

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from effnet_jax import scaling
-from effnet_jax.ops.batch_norm import batch_norm, normalize
-from effnet_jax.ops.depthwise import depthwise_conv
+from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
+from effnet_jax.ops.depthwise import depthwise_conv, explicit_padding
 from effnet_jax.ops.pointwise import pointwise_conv
 
 Padding = Literal["SAME", "SYMMETRIC"]
@@ -65,13 +65,15 @@ dense_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform")
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over N, H, W with float32 statistics.
+    """Batch normalisation over N, H, W with float32 statistics, on request followed by swish.
 
     Under `jax.jit` with the batch sharded over devices the statistics are those of the global batch.
-    The moving variance is the biased one, as in Flax and in the authors' TPU code.
+    The moving variance is the biased one, as in Flax and in the authors' TPU code. With `swish` the two are
+    one operation that keeps neither the normalised values nor their sigmoid for the backward pass.
     """
 
     numerics: Numerics
+    swish: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -81,8 +83,10 @@ class BatchNorm(nn.Module):
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype)
         moving_var = self.variable("batch_stats", "var", jnp.ones, (channels,), dtype)
         if not train:
-            return normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
-        y, mean, var = batch_norm(x, scale, bias, self.numerics.bn_epsilon)
+            y = normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
+            return nn.silu(y) if self.swish else y
+        operation = batch_norm_swish if self.swish else batch_norm
+        y, mean, var = operation(x, scale, bias, self.numerics.bn_epsilon)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
             moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
@@ -105,12 +109,11 @@ class Conv(nn.Module):
         kernel = self.param("kernel", conv_init, shape, self.numerics.param_dtype).astype(x.dtype)
         if k == 1 and self.stride == 1:
             return pointwise_conv(x, kernel)
-        symmetric = [((k - 1) // 2, (k - 1) // 2)] * 2
         return jax.lax.conv_general_dilated(
             x,
             kernel,
             window_strides=(self.stride, self.stride),
-            padding="SAME" if self.numerics.padding == "SAME" else symmetric,
+            padding=explicit_padding(x.shape[1:3], (k, k), self.stride, self.numerics.padding),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
@@ -140,7 +143,7 @@ class ConvBNSwish(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = Conv(self.filters, self.kernel_size, self.stride, self.numerics, name="conv")(x)
-        return nn.silu(BatchNorm(self.numerics, name="bn")(x, train))
+        return BatchNorm(self.numerics, swish=True, name="bn")(x, train)
 
 
 class SqueezeExcite(nn.Module):
@@ -197,9 +200,9 @@ class MBConv(nn.Module):
         inputs = x
         if block.expand_ratio > 1:
             x = Conv(block.expanded_filters, 1, 1, numerics, name="expand_conv")(x)
-            x = nn.silu(BatchNorm(numerics, name="expand_bn")(x, train))
+            x = BatchNorm(numerics, swish=True, name="expand_bn")(x, train)
         x = DepthwiseConv(block.kernel_size, block.stride, numerics, name="depthwise_conv")(x)
-        x = nn.silu(BatchNorm(numerics, name="depthwise_bn")(x, train))
+        x = BatchNorm(numerics, swish=True, name="depthwise_bn")(x, train)
         x = SqueezeExcite(block.se_filters, numerics, name="se")(x)
         x = Conv(block.out_filters, 1, 1, numerics, name="project_conv")(x)
         x = BatchNorm(numerics, name="project_bn")(x, train)

@@ -93,7 +93,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Pa
     """
     if x.ndim != 4 or kernel.ndim != 4 or kernel.shape[2] != 1 or kernel.shape[3] != x.shape[3]:
         raise ValueError(f"want x [N, H, W, C] and kernel [k, k, 1, C], got {x.shape} and {kernel.shape}")
-    pads = _explicit_padding(x.shape[1:3], kernel.shape[:2], stride, padding)
+    pads = explicit_padding(x.shape[1:3], kernel.shape[:2], stride, padding)
     axes = [
         Axis(size, k, stride, *pad) for size, k, pad in zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)
     ]
@@ -102,8 +102,10 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Pa
     return _forward(Geometry(*axes), x, kernel.astype(x.dtype))
 
 
-def _explicit_padding(sizes, kernel_sizes, stride, padding) -> list[tuple[int, int]]:
-    """Resolves a padding rule to `[(top, bottom), (left, right)]`."""
+def explicit_padding(
+    sizes: Sequence[int], kernel_sizes: Sequence[int], stride: int, padding: Padding
+) -> list[tuple[int, int]]:
+    """Resolves a padding rule (see `depthwise_conv`) to `[(top, bottom), (left, right)]`."""
     if padding == "SAME":
         totals = [max((-(-n // stride) - 1) * stride + k - n, 0) for n, k in zip(sizes, kernel_sizes)]
         return [(total // 2, total - total // 2) for total in totals]
@@ -146,7 +148,7 @@ def _filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Arra
     return lax.platform_dependent(
         x,
         g,
-        cpu=functools.partial(_scanned_filter_gradient, geometry),
+        cpu=functools.partial(_sharded_filter_gradient, geometry),
         default=functools.partial(_lax_filter_gradient, geometry),
     )
 
@@ -224,6 +226,19 @@ def _shifted_input_gradient(geometry, g, w):
     n, channels = g.shape[0], g.shape[3]
     dx = stacked.reshape(n, shape[0] * stride, shape[1] * stride, channels)
     return dx[:, : rows.size, : cols.size]
+
+
+def _sharded_filter_gradient(geometry, x, g):
+    """Sums the filter gradients of as many equal parts of the batch as there are devices.
+
+    A scan over a batch that is split over devices would gather every slice it takes. Parts that the devices
+    own are scanned side by side instead, and only their sum crosses devices. One device has one part.
+    """
+    batch, devices = x.shape[0], jax.device_count()
+    if devices == 1 or batch % devices:
+        return _scanned_filter_gradient(geometry, x, g)
+    parts = [a.reshape(devices, batch // devices, *a.shape[1:]) for a in (x, g)]
+    return jax.vmap(functools.partial(_scanned_filter_gradient, geometry))(*parts).sum(0)
 
 
 def _scanned_filter_gradient(geometry, x, g):

@@ -2,6 +2,4 @@
 
 from effnet_jax.pretrained import keras, lukemelas, tensorflow, timm, torchvision
 
-SOURCES = {
-    module.SOURCE.name: module.SOURCE for module in (timm, torchvision, lukemelas, keras, tensorflow)
-}
+SOURCES = {module.SOURCE.name: module.SOURCE for module in (timm, torchvision, lukemelas, keras, tensorflow)}

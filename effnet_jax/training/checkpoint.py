@@ -143,7 +143,7 @@ class Checkpoints:
             self._manager.close()
 
 
-class _disk_errors_named:  # noqa: N801 - reads as a phrase in `with`
+class _disk_errors_named:
     """Turns "no space left" from deep inside an asynchronous write into a `UserError`."""
 
     def __init__(self, directory: Any):

@@ -148,7 +148,9 @@ def train_and_evaluate(
             "commit": environment.commit(),
         }
     if jax.process_index() == 0:
-        curves.draw(folder / "metrics.jsonl", folder / "curves.png", f"{config.model.name} on {config.dataset.name}")
+        curves.draw(
+            folder / "metrics.jsonl", folder / "curves.png", f"{config.model.name} on {config.dataset.name}"
+        )
         workdir.write_json(results_file, results)
     return results
 

@@ -43,7 +43,9 @@ def one_step(model, device_count, accumulation_steps=1):
         accumulation_steps=accumulation_steps,
     )
     out = jax.jit(update, out_shardings=sharding.replicated(mesh))(state, batch)
-    gradients = jax.tree.map(lambda before, after: np.asarray(before) - np.asarray(after), state.params, out.params)
+    gradients = jax.tree.map(
+        lambda before, after: np.asarray(before) - np.asarray(after), state.params, out.params
+    )
     return jax.tree.map(np.asarray, (out.metrics["loss"] / 16, gradients, out.batch_stats))
 
 

@@ -70,7 +70,14 @@ def start_training(folder):
 
 def test_a_run_writes_every_file_of_the_contract(reference):
     present = {path.name for path in reference.iterdir()}
-    assert present >= {"config.json", "metrics.jsonl", "results.json", "curves.png", "checkpoints", "tensorboard"}
+    assert present >= {
+        "config.json",
+        "metrics.jsonl",
+        "results.json",
+        "curves.png",
+        "checkpoints",
+        "tensorboard",
+    }
     assert list((reference / "tensorboard").glob("events.out.tfevents.*"))
 
     records = metrics_of(reference)
@@ -158,7 +165,12 @@ def test_another_config_in_the_workdir_is_refused_and_nothing_is_lost(reference,
 
 def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):
     tiny_config.optimizer.update(
-        name="sgd", schedule="step", warmup_epochs=0.0, step_epochs=(3 / 19,), decay_rate=1e30, learning_rate=1e-3
+        name="sgd",
+        schedule="step",
+        warmup_epochs=0.0,
+        step_epochs=(3 / 19,),
+        decay_rate=1e30,
+        learning_rate=1e-3,
     )
     with pytest.raises(UserError, match=r"non-finite at step \d.*learning_rate"):
         train_and_evaluate(tiny_config, tmp_path / "run")

@@ -9,7 +9,14 @@ from effnet_jax.training.plan import Plan
 steps = st.integers(1, 30)
 
 
-@given(log=steps, evaluate=steps, checkpoint=steps, epoch=steps, chunk=st.integers(1, 12), total=st.integers(1, 90))
+@given(
+    log=steps,
+    evaluate=steps,
+    checkpoint=steps,
+    epoch=steps,
+    chunk=st.integers(1, 12),
+    total=st.integers(1, 90),
+)
 def test_dispatches_stop_at_every_event_and_end_at_the_total(log, evaluate, checkpoint, epoch, chunk, total):
     plan = Plan(
         batch_size=1,
@@ -41,7 +48,12 @@ def config_of(**changes):
 
 def test_steps_win_over_epochs_and_periods_default_to_an_epoch():
     plan = Plan.from_config(config_of(batch_size=100, num_epochs=3), 1050, 1)
-    assert (plan.steps_per_epoch, plan.num_train_steps, plan.eval_every, plan.checkpoint_every) == (10, 30, 10, 10)
+    assert (plan.steps_per_epoch, plan.num_train_steps, plan.eval_every, plan.checkpoint_every) == (
+        10,
+        30,
+        10,
+        10,
+    )
     assert Plan.from_config(config_of(batch_size=100, num_train_steps=7), 1050, 1).num_train_steps == 7
 
 

@@ -1,0 +1,36 @@
+"""Exports weights: python scripts/export_weights.py --checkpoint runs/b0 --to timm --output model.safetensors
+
+Prints the Python that makes the model in timm, then the path.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+
+from effnet_jax import cli
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A run's workdir, its checkpoints folder, or one step.")
+flags.DEFINE_enum("to", "timm", ["timm"], "For which implementation.")
+OUTPUT = flags.DEFINE_string("output", None, "File to write, .safetensors.")
+WEIGHTS = flags.DEFINE_enum(
+    "weights", "selected", ["selected", "raw", "ema"], "selected: whichever did better on validation."
+)
+flags.mark_flags_as_required(["checkpoint", "output"])
+
+
+def main(arguments: list[str]) -> None:
+    cli.refuse(arguments)
+    from effnet_jax.pretrained import exporter
+    from effnet_jax.training import checkpoint
+
+    exported = exporter.to_timm(checkpoint.load(CHECKPOINT.value, WEIGHTS.value))
+    exporter.write_safetensors(pathlib.Path(OUTPUT.value), exported)
+    load = f"model.load_state_dict(safetensors.torch.load_file({OUTPUT.value!r}))"
+    print(*exported.instructions, load, OUTPUT.value, sep="\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

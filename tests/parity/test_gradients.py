@@ -1,0 +1,60 @@
+"""Gradients of the loss of B0 against timm's, in both modes of BatchNorm."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from effnet_jax import create_model
+from effnet_jax.pretrained.registry import SOURCES
+from effnet_jax.pretrained.variables import variables
+from tests.parity import peers
+from tests.well_conditioned import images, to_source, well_conditioned
+
+pytestmark = pytest.mark.parity
+
+NUM_CLASSES, SIZE, BATCH = 10, 64, 4
+LABELS = np.array([1, 7, 0, 3])
+TOLERANCE = 1e-3
+
+
+def our_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
+    model = create_model("efficientnet_b0", NUM_CLASSES, dropout_rate=0.0, stochastic_depth_rate=0.0)
+
+    @jax.jit
+    def gradients(params, statistics, x):
+        def loss(params):
+            logits, _ = model.apply(
+                {"params": params, "batch_stats": statistics}, x, train=train, mutable=["batch_stats"]
+            )
+            return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
+
+        return jax.grad(loss)(params)
+
+    found = gradients(weights["params"], weights["batch_stats"], images(SIZE, count=BATCH))
+    return to_source(SOURCES["timm"], model, {"params": found, "batch_stats": weights["batch_stats"]})
+
+
+def their_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
+    peer = peers.Timm("tf_efficientnet_b0", NUM_CLASSES, SIZE)
+    peer.load(to_source(SOURCES["timm"], create_model("efficientnet_b0", NUM_CLASSES), weights))
+    model, torch = peer.model.train(train), peer.torch
+    model.zero_grad()
+    x = torch.from_numpy(images(SIZE, count=BATCH).astype(np.float64).transpose(0, 3, 1, 2).copy())
+    torch.nn.functional.cross_entropy(model(x), torch.from_numpy(LABELS)).backward()
+    return {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["moving statistics", "batch statistics"])
+def test_every_gradient_agrees(train):
+    weights = well_conditioned("efficientnet_b0", NUM_CLASSES)
+    ours, theirs = our_gradients(train, weights), their_gradients(train, weights)
+    params = [
+        v for v in variables(create_model("efficientnet_b0").architecture, 1000) if v.collection == "params"
+    ]
+    assert len(theirs) == len(params)
+    scale = max(np.linalg.norm(gradient) for gradient in theirs.values())
+    for name, gradient in theirs.items():
+        # The floor is for gradients that vanish, such as that of a bias that BatchNorm takes away again.
+        size = max(np.linalg.norm(gradient), 1e-4 * scale)
+        assert np.linalg.norm(ours[name] - gradient) < TOLERANCE * size, name
