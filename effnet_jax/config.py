@@ -66,13 +66,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(
             f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}"
         )
-    micro, rest = divmod(config.batch_size, config.optimizer.accumulation_steps)
-    if rest:
+    if config.batch_size % config.optimizer.accumulation_steps:
         raise UserError(
             f"config.batch_size ({config.batch_size}) must be a multiple of "
             f"config.optimizer.accumulation_steps ({config.optimizer.accumulation_steps})"
         )
-    del micro
 
 
 def changed_keys(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:

@@ -8,8 +8,6 @@ The file holds the weights, the preprocessing and the model, lowered for every p
 serialisation of `jax.export`, whose compatibility guarantees hold (years, between versions of JAX).
 """
 
-import os
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -67,19 +65,3 @@ def stablehlo(
         return bytes(exported.serialize())
     except ImportError as error:  # a dependency that JAX leaves out
         raise UserError(f"jax.export needs one more package: pip install flatbuffers ({error})") from error
-
-
-def write(path: pathlib.Path, content: bytes) -> None:
-    """Writes an export; the file appears whole or not at all.
-
-    Raises:
-      UserError: the file cannot be written there.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error

@@ -46,9 +46,7 @@ class Classifier:
         self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
         self.preprocess = Preprocess(**self.metadata["preprocess"])
         self._functions = {
-            "predict": jax.jit(
-                lambda v, x: jax.nn.softmax(self.model.apply(v, self.preprocess(x), train=False))
-            ),
+            "predict": jax.jit(lambda v, x: jax.nn.softmax(self.model.apply(v, self.preprocess(x), train=False))),
             "features": jax.jit(self._features),
             "embed": jax.jit(lambda v, x: jnp.mean(self._features(v, x), axis=(1, 2), dtype=jnp.float32)),
         }

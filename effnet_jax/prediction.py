@@ -9,9 +9,7 @@ import numpy as np
 from effnet_jax.inference import Classifier
 
 
-def records(
-    net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_size: int
-) -> list[dict[str, Any]]:
+def records(net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_size: int) -> list[dict[str, Any]]:
     """Predicts image files; one that cannot be read stops nothing.
 
     Args:
@@ -29,8 +27,7 @@ def records(
         if isinstance(result, np.ndarray):
             best = np.argsort(-result, kind="stable")[:top_k].tolist()
             predictions = [
-                {"label": net.labels[index], "index": index, "probability": result[index].item()}
-                for index in best
+                {"label": net.labels[index], "index": index, "probability": result[index].item()} for index in best
             ]
             found.append({"path": str(path), "predictions": predictions})
         else:

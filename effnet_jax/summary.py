@@ -172,10 +172,7 @@ def family(
     depth_multiplier: float = 1.0,
 ) -> list[Summary]:
     """Returns `summarize` of every model of the family; arguments as there."""
-    return [
-        summarize(model, resolution, num_classes, width_multiplier, depth_multiplier)
-        for model in scaling.FAMILY
-    ]
+    return [summarize(model, resolution, num_classes, width_multiplier, depth_multiplier) for model in scaling.FAMILY]
 
 
 def family_json(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
@@ -221,8 +218,7 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) ->
 
     def line(row: Sequence[str]) -> str:
         cells = [
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
         ]
         return "  ".join(cells).rstrip()
 

@@ -22,10 +22,13 @@ flags.mark_flags_as_required(["checkpoint", "output"])
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     from effnet_jax import export, inference
+    from effnet_jax.atomic import whole_file
 
     net = inference.load(CHECKPOINT.value)
     side = INPUT_SIZE.value or export.natural_input_size(net)
-    export.write(pathlib.Path(OUTPUT.value), export.stablehlo(net, side, RESULT.value))
+    content = export.stablehlo(net, side, RESULT.value)
+    with whole_file(pathlib.Path(OUTPUT.value)) as file:
+        file.write(content)
     print(f"uint8 [N, {side}, {side}, 3] -> float32 [N, {len(net.labels)}] {RESULT.value}")
     print("from jax import export; export.deserialize(open(path, 'rb').read()).call(images)")
     print(OUTPUT.value)

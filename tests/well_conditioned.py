@@ -15,10 +15,11 @@ from effnet_jax import create_model
 from effnet_jax.pretrained.variables import CLASSIFIER, variables
 
 RESOLUTION, BATCH = 96, 2
-RESIDUAL_SCALE = 0.2
+RESIDUAL_SCALE = 0.1
+VARIANCE_FLOOR = 0.25  # of the mean variance of the layer
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def well_conditioned(name: str, num_classes: int, seed: int = 0) -> dict:
     """Variables {"params", "batch_stats"} of a published model, float32 NumPy arrays."""
     model = create_model(name, num_classes, dropout_rate=0.0, stochastic_depth_rate=0.0, bn_momentum=0.0)
@@ -43,7 +44,7 @@ def well_conditioned(name: str, num_classes: int, seed: int = 0) -> dict:
     for path, values in flatten_dict(statistics, sep="/").items():
         if path.endswith("/var"):
             spread = np.exp(0.1 * rng.standard_normal(values.shape))
-            flat[path] = (np.maximum(values, 0.1 * values.mean()) * spread).astype(np.float32)
+            flat[path] = (np.maximum(values, VARIANCE_FLOOR * values.mean()) * spread).astype(np.float32)
     for path, values in flatten_dict(statistics, sep="/").items():
         if path.endswith("/mean"):
             deviation = np.sqrt(flat[path.removesuffix("mean") + "var"])
@@ -56,7 +57,7 @@ def nest(flat: dict) -> dict:
     return unflatten_dict({tuple(path.split("/")): values for path, values in flat.items()})
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def jitted(name: str, num_classes: int, padding: str, bn_epsilon: float):
     """A function (variables, images) -> (logits, head map) of one model."""
     model = create_model(name, num_classes, padding=padding, bn_epsilon=bn_epsilon)

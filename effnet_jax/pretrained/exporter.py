@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import struct
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from effnet_jax import scaling
+from effnet_jax.atomic import whole_file
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained import timm
@@ -53,9 +53,7 @@ def to_timm(loaded: checkpoint.Loaded) -> Exported:
     arrays = flatten_dict(loaded.variables, sep="/")
     names = source.names(arch, variables(arch, model.num_classes))
     tensors = {
-        name: np.ascontiguousarray(
-            source.layout.to_file(variable, np.asarray(arrays[variable.path], np.float32))
-        )
+        name: np.ascontiguousarray(source.layout.to_file(variable, np.asarray(arrays[variable.path], np.float32)))
         for name, variable in names.items()
     }
     suffix = source.layout.batch_norm_leaves["var"]
@@ -74,7 +72,7 @@ def to_timm(loaded: checkpoint.Loaded) -> Exported:
 
 
 def write_safetensors(path: pathlib.Path, exported: Exported) -> None:
-    """Writes the tensors; the file appears whole or not at all.
+    """Writes the tensors, with the instructions and the metadata in the header.
 
     Raises:
       UserError: the file cannot be written there.
@@ -94,17 +92,10 @@ def write_safetensors(path: pathlib.Path, exported: Exported) -> None:
         offset = end
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # the buffer starts aligned
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
-            for array in exported.tensors.values():
-                file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
+    with whole_file(path) as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for array in exported.tensors.values():
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def _stride_changes(arch: scaling.Architecture, padding: str) -> list[str]:
@@ -119,11 +110,5 @@ def _stride_changes(arch: scaling.Architecture, padding: str) -> list[str]:
         first = next(block for block in arch.blocks if block.stage == number)
         pairs.append((names[f"{first.name}/depthwise_conv"], first.stride, stride))
     if padding == "SAME" and any(ours > theirs for _, ours, theirs in pairs):
-        raise UserError(
-            "timm's models with TensorFlow's padding cannot be given larger strides than their own"
-        )
-    return [
-        f"model.get_submodule({name!r}).stride = ({ours}, {ours})"
-        for name, ours, their in pairs
-        if ours != their
-    ]
+        raise UserError("timm's models with TensorFlow's padding cannot be given larger strides than their own")
+    return [f"model.get_submodule({name!r}).stride = ({ours}, {ours})" for name, ours, their in pairs if ours != their]

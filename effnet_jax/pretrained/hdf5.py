@@ -36,7 +36,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             if "layers" in file:
                 layers = _numbered_layers(file["layers"])
             else:
-                layers = _listed_layers(file["model_weights"] if "model_weights" in file else file)
+                layers = _listed_layers(file.get("model_weights", file))
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is no whole weight file of Keras ({error})") from error
     tensors = {}

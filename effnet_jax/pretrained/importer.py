@@ -69,6 +69,7 @@ def import_weights(
     num_classes: int = IMAGENET_CLASSES,
     class_names_file: str = "",
     resolution: int | None = None,
+    crop_fraction: float | None = None,
 ) -> Imported:
     """Reads a weight file and converts it.
 
@@ -81,6 +82,7 @@ def import_weights(
       num_classes: width of the classifier where the file has none.
       class_names_file: one name a line; empty for ImageNet's at 1000 classes, else numbers.
       resolution: side in pixels of what the model sees; None as the source evaluates it.
+      crop_fraction: share of the shorter side that the central crop keeps; None as the source evaluates it.
 
     Raises:
       UserError: the file cannot be read, is another model's, or holds too little, too much or NaN.
@@ -93,6 +95,7 @@ def import_weights(
     matched = matched.without(allowed)
     if matched.problems:
         raise UserError(_refusal(path, source_name, model, tensors, matched))
+    preprocess = _preprocess(source, settings, tensors, resolution, crop_fraction)
     initialised = [matched.expected[name] for name in allowed]
     arrays = _converted(source, matched, path) | _initial(initialised)
     identities = _make_identities(settings.model, arrays, {variable.block for variable in initialised})
@@ -105,7 +108,7 @@ def import_weights(
                 "padding": settings.padding,
                 "bn_epsilon": settings.bn_epsilon,
             },
-            "preprocess": dataclasses.asdict(_preprocess(source, settings, tensors, resolution)),
+            "preprocess": dataclasses.asdict(preprocess),
             "class_names": class_names(matched.num_classes, class_names_file),
             "selected_weights": "raw",
             "versions": environment.versions(),
@@ -205,11 +208,21 @@ def _make_identities(model: str, arrays: dict[str, np.ndarray], blocks: set[str]
     return names
 
 
-def _preprocess(source: Source, settings: Settings, tensors: Tensors, resolution: int | None) -> Preprocess:
+def _preprocess(
+    source: Source,
+    settings: Settings,
+    tensors: Tensors,
+    resolution: int | None,
+    crop_fraction: float | None,
+) -> Preprocess:
     mean, std = source.normalization(tensors) or (settings.mean, settings.std)
-    if resolution is not None and resolution < 1:
-        raise UserError(f"the resolution must be positive, got {resolution}")
-    return Preprocess(resolution or settings.resolution, mean, std, settings.crop_fraction)
+    resolution = settings.resolution if resolution is None else resolution
+    crop_fraction = settings.crop_fraction if crop_fraction is None else crop_fraction
+    if resolution < 1 or not 0 < crop_fraction <= 1:
+        raise UserError(
+            f"resolution must be positive and crop_fraction in (0, 1], got {resolution} and {crop_fraction}"
+        )
+    return Preprocess(resolution, mean, std, crop_fraction)
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -35,9 +35,7 @@ def layers(arch: scaling.Architecture) -> dict[str, str]:
     }
     for block, index in with_block_indices(arch):
         theirs = f"block{block.stage}{chr(ord('a') + index)}_"
-        inside = {
-            ours: name for ours, name in _BLOCK.items() if block.expand_ratio > 1 or ours not in _EXPANSION
-        }
+        inside = {ours: name for ours, name in _BLOCK.items() if block.expand_ratio > 1 or ours not in _EXPANSION}
         named |= {f"{block.name}/{ours}": theirs + name for ours, name in inside.items()}
     return named
 
@@ -67,11 +65,7 @@ def _in_model_order(arch: scaling.Architecture) -> list[tuple[str, str]]:
     order = ["stem/conv", "stem/bn"]
     for block in arch.blocks:
         order += [f"{block.name}/{layer}" for layer in _BLOCK]
-    return [
-        (layer, named[layer])
-        for layer in [*order, "head_conv/conv", "head_conv/bn", CLASSIFIER]
-        if layer in named
-    ]
+    return [(layer, named[layer]) for layer in [*order, "head_conv/conv", "head_conv/bn", CLASSIFIER] if layer in named]
 
 
 def named_layers(tensors: Tensors, arch: scaling.Architecture) -> Tensors:
@@ -81,8 +75,7 @@ def named_layers(tensors: Tensors, arch: scaling.Architecture) -> Tensors:
     names = by_class(arch)
     split = {name: re.fullmatch(r"(.*)/([^/]+)", name) for name in tensors}
     return {
-        f"{names.get(match[1], match[1])}/{match[2]}" if match else name: tensors[name]
-        for name, match in split.items()
+        f"{names.get(match[1], match[1])}/{match[2]}" if match else name: tensors[name] for name, match in split.items()
     }
 
 

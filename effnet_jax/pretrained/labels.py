@@ -26,9 +26,7 @@ def class_names(num_classes: int, path: str = "") -> list[str]:
             raise UserError(f"the class names in {path} cannot be read ({error})") from error
         names = [name.strip() for name in names if name.strip()]
         if len(names) != num_classes:
-            raise UserError(
-                f"{path} holds {len(names)} class names but the weights have {num_classes} classes"
-            )
+            raise UserError(f"{path} holds {len(names)} class names but the weights have {num_classes} classes")
         return names
     if num_classes == IMAGENET_CLASSES:
         return imagenet()

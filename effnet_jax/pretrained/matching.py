@@ -49,9 +49,7 @@ class Match:
             ("unexpected", self.unexpected),
             ("of another shape", misshaped),
         )
-        return "; ".join(
-            f"{len(names)} {kind} ({_some(names, names_shown)})" for kind, names in kinds if names
-        )
+        return "; ".join(f"{len(names)} {kind} ({_some(names, names_shown)})" for kind, names in kinds if names)
 
 
 def match(source: Source, model: str, tensors: Tensors, num_classes: int) -> Match:
@@ -66,9 +64,7 @@ def match(source: Source, model: str, tensors: Tensors, num_classes: int) -> Mat
     published = scaling.variant(model)
     arch = scaling.architecture(published.width_multiplier, published.depth_multiplier)
     tensors = {
-        name: array
-        for name, array in source.rename(tensors, arch).items()
-        if not re.search(source.ignored, name)
+        name: array for name, array in source.rename(tensors, arch).items() if not re.search(source.ignored, name)
     }
     bias = source.layers(arch)[CLASSIFIER] + source.layout.leaves["bias"]
     if bias in tensors and tensors[bias].ndim == 1:
@@ -83,9 +79,7 @@ def match(source: Source, model: str, tensors: Tensors, num_classes: int) -> Mat
         missing=tuple(name for name in expected if name not in tensors),
         unexpected=tuple(sorted(name for name in tensors if name not in expected)),
         misshaped=tuple(
-            (name, tensors[name].shape, shapes[name])
-            for name in present
-            if tensors[name].shape != shapes[name]
+            (name, tensors[name].shape, shapes[name]) for name in present if tensors[name].shape != shapes[name]
         ),
     )
 

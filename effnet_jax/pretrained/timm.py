@@ -41,9 +41,7 @@ def settings(name: str) -> Settings:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise UserError(
-            f"unknown timm model {name!r}; use tf_efficientnet_b0 or efficientnet_b0 and the like"
-        )
+        raise UserError(f"unknown timm model {name!r}; use tf_efficientnet_b0 or efficientnet_b0 and the like")
     found = authors_settings(match["model"])
     if not match["tf"]:
         resolution, crop = _TIMM_TRAINED.get(found.model, (found.resolution, found.crop_fraction))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from effnet_jax.errors import UserError
@@ -92,16 +93,17 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        # Copied to the host here: Orbax would first compile a copy for every shape (10 s for a small model).
+        on_host = jax.tree.map(np.array, state)
         items = {
-            "variables": ocp.args.StandardSave(state.variables),
-            "training": ocp.args.StandardSave({"opt_state": state.opt_state, "metrics": state.metrics}),
+            "variables": ocp.args.StandardSave(on_host.variables),
+            "training": ocp.args.StandardSave({"opt_state": on_host.opt_state, "metrics": on_host.metrics}),
             "metadata": ocp.args.JsonSave({"format": FORMAT, "score": score, **metadata}),
         }
         if state.ema:
-            items["ema"] = ocp.args.StandardSave(state.ema)
-        metrics = None if score is None else {"score": score}
+            items["ema"] = ocp.args.StandardSave(on_host.ema)
         with _disk_errors_named(self._manager.directory):
-            if not self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics):
+            if not self._manager.save(step, args=ocp.args.Composite(**items), metrics={"score": score}):
                 raise RuntimeError(f"checkpoint of step {step} was not written")
 
     def restore(self, step: int, like: TrainState) -> TrainState:

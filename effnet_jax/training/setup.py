@@ -21,6 +21,10 @@ from effnet_jax.training.state import TrainState, create_state, empty_metrics
 from effnet_jax.training.step import make_update
 from effnet_jax.training.transfer import initial_variables
 
+# Initialisation runs once but holds a random generator for each kernel, which takes XLA's full optimisation
+# longer to compile than the training step of a small model.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
+
 # (state, training split, order of the epoch, number of updates) -> (state, a small array to wait for)
 TrainSteps = Callable[[TrainState, pipeline.ResidentSplit, jax.Array, int], tuple[TrainState, jax.Array]]
 
@@ -102,6 +106,7 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         fresh_state=jax.jit(
             lambda: create_state(variables(), tx, ema=config.ema_decay > 0),
             out_shardings=sharding.replicated(mesh),
+            compiler_options=QUICK_COMPILE,
         ),
         zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
         train_steps=_train_steps(update, pipe, plan, augment_key),

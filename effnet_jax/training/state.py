@@ -60,6 +60,5 @@ def create_state(variables: dict[str, Any], tx: optax.GradientTransformation, em
 
 
 def init_variables(model: nn.Module, key: jax.Array, resolution: int) -> dict[str, Any]:
-    """Initialises a model for [N, resolution, resolution, 3] images, on the default device."""
-    shape = (1, resolution, resolution, 3)
-    return jax.jit(lambda key: model.init(key, jnp.zeros(shape), train=False))(key)
+    """Initialises a model for [N, resolution, resolution, 3] images; for use inside `jax.jit`."""
+    return model.init(key, jnp.zeros((1, resolution, resolution, 3)), train=False)

@@ -6,9 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-os.environ.setdefault(
-    "KERAS_BACKEND", "torch"
-)  # it computes in float64 without a switch for the whole process
+os.environ.setdefault("KERAS_BACKEND", "torch")  # it computes in float64 without a switch for the whole process
 
 _registered = []
 
@@ -37,9 +35,7 @@ class TorchPeer:
 
     def load(self, tensors: dict[str, np.ndarray]) -> None:
         """Sets every weight and statistic, under the peer's own names."""
-        state = {
-            name: self.torch.from_numpy(np.array(values, np.float64)) for name, values in tensors.items()
-        }
+        state = {name: self.torch.from_numpy(np.array(values, np.float64)) for name, values in tensors.items()}
         missing, unexpected = self.model.load_state_dict(state, strict=False)
         assert not unexpected
         assert all(name.endswith("num_batches_tracked") for name in missing)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.parity
 NUM_CLASSES = 100
 TOLERANCE = 1e-4
 FAMILY = [f"efficientnet_b{i}" for i in range(8)]
-ODD_SIZES = (191, 222, 61)
+SIZES = ("native", 191, 222, 61)
 PEERS = {
     "timm": ("timm", peers.Timm, "{}"),
     "tf_timm": ("timm", peers.Timm, "tf_{}"),
@@ -68,19 +68,14 @@ def compare(peer: str, model: str, size: int, tmp_path) -> dict[str, float]:
     return {"logits": relative_error(our_logits, logits), "head map": relative_error(our_map, fmap)}
 
 
-# The model varies slowest: its weights and compiled functions are made once for all peers.
-@pytest.mark.parametrize("model", FAMILY)
+# pytest varies the lowest line slowest: a model's weights and compiled functions are made once for all peers.
 @pytest.mark.parametrize("peer", PEERS)
-def test_native_size(peer, model, tmp_path):
-    errors = compare(peer, model, scaling.FAMILY[model].resolution, tmp_path)
-    assert max(errors.values()) < TOLERANCE, errors
-
-
-@pytest.mark.parametrize("size", ODD_SIZES)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("model", FAMILY)
-@pytest.mark.parametrize("peer", PEERS)
-def test_odd_sizes(peer, model, size, tmp_path):
-    errors = compare(peer, model, size, tmp_path)
+def test_logits_and_head_map_agree(peer, model, size, tmp_path):
+    pixels = scaling.FAMILY[model].resolution if size == "native" else size
+    errors = compare(peer, model, pixels, tmp_path)
+    print(f"{model} {peer} {pixels} px: " + ", ".join(f"{what} {error:.1e}" for what, error in errors.items()))
     assert max(errors.values()) < TOLERANCE, errors
 
 

@@ -49,9 +49,7 @@ def their_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
 def test_every_gradient_agrees(train):
     weights = well_conditioned("efficientnet_b0", NUM_CLASSES)
     ours, theirs = our_gradients(train, weights), their_gradients(train, weights)
-    params = [
-        v for v in variables(create_model("efficientnet_b0").architecture, 1000) if v.collection == "params"
-    ]
+    params = [v for v in variables(create_model("efficientnet_b0").architecture, 1000) if v.collection == "params"]
     assert len(theirs) == len(params)
     scale = max(np.linalg.norm(gradient) for gradient in theirs.values())
     for name, gradient in theirs.items():

@@ -35,9 +35,8 @@ def test_nearest_centroids_of_a_few_images_classify_the_rest(tmp_path):
     from effnet_jax.pretrained import importer
 
     missing = r"^blocks\.6\.1\.conv_pwl?\.weight$|^classifier\."
-    imported = importer.import_weights(
-        "timm", pathlib.Path(weights), "tf_efficientnet_b4", allow_missing=missing, resolution=160
-    )
+    options = {"allow_missing": missing, "resolution": 160, "crop_fraction": 1.0}
+    imported = importer.import_weights("timm", pathlib.Path(weights), "tf_efficientnet_b4", **options)
     importer.write(imported, tmp_path / "b4")
     net = effnet_jax.load(tmp_path / "b4")
 
