@@ -25,7 +25,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python scripts/evaluate.py --checkpoint runs/quickstart --split test
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -63,9 +63,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     if flat["model.dtype"] not in DTYPES:
         raise UserError(f"config.model.dtype is one of {', '.join(DTYPES)}, not {flat['model.dtype']!r}")
     if flat["model.padding"] not in PADDINGS:
-        raise UserError(
-            f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}"
-        )
+        raise UserError(f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}")
     if config.batch_size % config.optimizer.accumulation_steps:
         raise UserError(
             f"config.batch_size ({config.batch_size}) must be a multiple of "

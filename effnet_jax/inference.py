@@ -1,7 +1,7 @@
 """Using a checkpoint: `load(path)` gives a classifier that needs to be told nothing else."""
 
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -46,9 +46,12 @@ class Classifier:
         self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
         self.preprocess = Preprocess(**self.metadata["preprocess"])
         self._functions = {
-            "predict": jax.jit(lambda v, x: jax.nn.softmax(self.model.apply(v, self.preprocess(x), train=False))),
-            "features": jax.jit(self._features),
-            "embed": jax.jit(lambda v, x: jnp.mean(self._features(v, x), axis=(1, 2), dtype=jnp.float32)),
+            name: jax.jit(function, static_argnames="prepared")
+            for name, function in (
+                ("predict", self._probabilities),
+                ("features", self._features),
+                ("embed", self._embeddings),
+            )
         }
 
     @property
@@ -94,12 +97,23 @@ class Classifier:
                 chunk = paths[start : start + batch_size]
                 images = list(pool.map(self._load_or_error, chunk))
                 readable = [image for image in images if isinstance(image, np.ndarray)]
-                rows = iter(self._apply("predict", np.stack(readable), batch_size) if readable else ())
+                rows = iter(())
+                if readable:
+                    rows = iter(self._apply("predict", np.stack(readable), batch_size, prepared=True))
                 for path, image in zip(chunk, images):
                     yield path, next(rows) if isinstance(image, np.ndarray) else image
 
-    def _features(self, variables: Any, images: jax.Array) -> jax.Array:
-        return self.model.apply(variables, self.preprocess(images), train=False, method="features")
+    def _probabilities(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
+        """`prepared` images are those of `Preprocess.on_host`, which are not to be cropped once more."""
+        inputs = self.preprocess.normalize(images) if prepared else self.preprocess(images)
+        return jax.nn.softmax(self.model.apply(variables, inputs, train=False))
+
+    def _features(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
+        inputs = self.preprocess.normalize(images) if prepared else self.preprocess(images)
+        return self.model.apply(variables, inputs, train=False, method="features")
+
+    def _embeddings(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
+        return jnp.mean(self._features(variables, images, prepared), axis=(1, 2), dtype=jnp.float32)
 
     def _run(self, name: str, images: Images, batch_size: int) -> np.ndarray:
         if isinstance(images, str | pathlib.Path):
@@ -110,16 +124,17 @@ class Classifier:
             raise UserError(f"images are [N, height, width, 3], not {list(images.shape)}")
         batch_size = _batch_size(len(images), batch_size)
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-        return np.concatenate([self._apply(name, self._batch(chunk), batch_size) for chunk in chunks])
+        if hasattr(images, "shape"):
+            batches = [self._apply(name, np.asarray(chunk), batch_size, prepared=False) for chunk in chunks]
+        else:
+            loaded = (np.stack([self._load(image) for image in chunk]) for chunk in chunks)
+            batches = [self._apply(name, batch, batch_size, prepared=True) for batch in loaded]
+        return np.concatenate(batches)
 
-    def _batch(self, images: Images) -> np.ndarray:
-        return np.asarray(images) if hasattr(images, "shape") else np.stack([self._load(i) for i in images])
-
-    def _apply(self, name: str, batch: np.ndarray, batch_size: int) -> np.ndarray:
+    def _apply(self, name: str, batch: np.ndarray, batch_size: int, prepared: bool) -> np.ndarray:
         """Runs one compiled function on a batch padded to `batch_size`."""
-        function: Callable[[Any, np.ndarray], jax.Array] = self._functions[name]
         padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
-        return np.asarray(function(self.variables, padded))[: len(batch)]
+        return np.asarray(self._functions[name](self.variables, padded, prepared=prepared))[: len(batch)]
 
     def _load(self, image: Path | np.ndarray) -> np.ndarray:
         """Returns float32 [resolution, resolution, 3] in 0..255."""

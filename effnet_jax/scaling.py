@@ -73,9 +73,7 @@ def variant(name: str) -> Variant:
       UserError: no family member has that name.
     """
     if name not in FAMILY:
-        raise UserError(
-            f"unknown model {name!r}{did_you_mean(name, FAMILY)}; the models are {', '.join(FAMILY)}"
-        )
+        raise UserError(f"unknown model {name!r}{did_you_mean(name, FAMILY)}; the models are {', '.join(FAMILY)}")
     return FAMILY[name]
 
 
@@ -177,9 +175,7 @@ def architecture(
       UserError: a multiplier that is not positive, or strides other than 1 and 2.
     """
     if width_multiplier <= 0 or depth_multiplier <= 0:
-        raise UserError(
-            f"width and depth multipliers must be positive, got {width_multiplier} and {depth_multiplier}"
-        )
+        raise UserError(f"width and depth multipliers must be positive, got {width_multiplier} and {depth_multiplier}")
     strides = (stem_stride, *stage_strides)
     if len(stage_strides) != len(B0_STAGES) or any(s not in (1, 2) for s in strides):
         raise UserError(

@@ -27,9 +27,7 @@ def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     from effnet_jax.training.evaluation import evaluate_checkpoint
 
-    figures = evaluate_checkpoint(
-        CHECKPOINT.value, SPLIT.value, BATCH_SIZE.value, WEIGHTS.value, DATA_DIR.value
-    )
+    figures = evaluate_checkpoint(CHECKPOINT.value, SPLIT.value, BATCH_SIZE.value, WEIGHTS.value, DATA_DIR.value)
     print(json.dumps(figures))
 
 

@@ -1,12 +1,13 @@
-"""A small untrained checkpoint, for tests of what uses one."""
+"""A small checkpoint of random weights, for tests of what uses one."""
 
 import pathlib
 
-import jax
+import numpy as np
 
 from effnet_jax import create_model, environment
+from effnet_jax.pretrained.variables import Variable, variables
 from effnet_jax.training import checkpoint
-from effnet_jax.training.state import init_variables
+from tests.well_conditioned import nest
 
 LABELS = ("cat", "dog", "horse", "ship", "truck")
 MODEL = {
@@ -18,7 +19,8 @@ MODEL = {
 
 
 def write_checkpoint(folder: pathlib.Path, resolution: int = 64, crop_fraction: float = 0.875) -> None:
-    variables = init_variables(create_model(**MODEL), jax.random.key(0), resolution)
+    rng = np.random.default_rng(0)
+    listed = variables(create_model(**MODEL).architecture, len(LABELS))
     metadata = {
         "model": MODEL,
         "preprocess": {
@@ -31,4 +33,13 @@ def write_checkpoint(folder: pathlib.Path, resolution: int = 64, crop_fraction: 
         "selected_weights": "raw",
         "versions": environment.versions(),
     }
-    checkpoint.write(folder, variables, metadata)
+    checkpoint.write(folder, nest({v.path: _values(v, rng) for v in listed}), metadata)
+
+
+def _values(variable: Variable, rng: np.random.Generator) -> np.ndarray:
+    """Kernels that keep the signal's size roughly, so that different images give different answers."""
+    if variable.leaf == "kernel":
+        fan_in = np.prod(variable.shape[:-1])
+        return (rng.standard_normal(variable.shape) * np.sqrt(3 / fan_in)).astype(np.float32)
+    constant = {"scale": 1.0, "var": 0.3}.get(variable.leaf, 0.0)
+    return np.full(variable.shape, constant, np.float32)

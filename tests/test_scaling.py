@@ -106,9 +106,7 @@ def test_table_7(scales):
     assert counts.macs / 1e9 == pytest.approx(gmacs, abs=6e-4)
 
 
-@given(
-    width=st.floats(0.1, 5), depth=st.floats(0.1, 6), resolution=st.integers(1, 700), classes=st.integers(1, 2000)
-)
+@given(width=st.floats(0.1, 5), depth=st.floats(0.1, 6), resolution=st.integers(1, 700), classes=st.integers(1, 2000))
 @settings(deadline=None, max_examples=200)
 def test_any_scaling_agrees_with_the_independent_counter(width, depth, resolution, classes):
     counts = scaling.count(scaling.architecture(width, depth), resolution, classes)

@@ -162,9 +162,7 @@ def stratified_order(labels: np.ndarray) -> np.ndarray:
     """
     keys = _splitmix64(np.arange(len(labels), dtype=np.uint64))
     shuffled = np.lexsort((keys, labels))  # class by class, at random within each
-    _, first, class_of, counts = np.unique(
-        labels[shuffled], return_index=True, return_inverse=True, return_counts=True
-    )
+    _, first, class_of, counts = np.unique(labels[shuffled], return_index=True, return_inverse=True, return_counts=True)
     rank = np.arange(len(labels)) - first[class_of]
     fraction = (2 * rank + 1) / (2 * counts[class_of])
     return shuffled[np.lexsort((keys[shuffled], fraction))]
@@ -194,9 +192,7 @@ def _load_digits() -> dict[str, cache.Arrays]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise UserError(
-            f"the dataset digits is part of scikit-learn ({error}): pip install scikit-learn"
-        ) from error
+        raise UserError(f"the dataset digits is part of scikit-learn ({error}): pip install scikit-learn") from error
     digits = load_digits()
     gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # stored levels are 0, 1, ..., 16
     images = np.repeat(gray[..., None], 3, axis=-1)
@@ -210,9 +206,7 @@ def _load_digits() -> dict[str, cache.Arrays]:
 
 def _load_cached(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cache_root: Path) -> cache.Cached:
     name = dataset_info.name
-    source = (
-        Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
-    )
+    source = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
     prepared = records.find(name, source, dataset_info.num_classes)
     if prepared is None:
         mistyped = bool(data_dir) and not source.is_dir()
@@ -220,9 +214,7 @@ def _load_cached(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cach
         if cached is not None:
             return cached
         if mistyped:
-            raise UserError(
-                f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first"
-            )
+            raise UserError(f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first")
         prepare.prepare(name, source, manual_dir)
         prepared = records.find(name, source, dataset_info.num_classes)
     folder = cache_root / f"{name}-{records.fingerprint(prepared, cache.FORMAT)}"
@@ -272,13 +264,10 @@ def _decode(dataset_info: DatasetInfo, prepared: records.Prepared) -> cache.Cach
     sizes = {split: prepared.num_records[split] for split in dataset_info.split_sizes}
     if sizes != dataset_info.split_sizes:
         files.say(
-            f"{prepared.folder} holds {sizes} images; the official {dataset_info.name} holds "
-            f"{dataset_info.split_sizes}"
+            f"{prepared.folder} holds {sizes} images; the official {dataset_info.name} holds {dataset_info.split_sizes}"
         )
     with files.Progress(f"decoding {dataset_info.name}, once", sum(sizes.values()), "images") as progress:
-        splits = {
-            split: records.decode(prepared, split, dataset_info.image_size, progress) for split in sizes
-        }
+        splits = {split: records.decode(prepared, split, dataset_info.image_size, progress) for split in sizes}
     images, labels = splits["train"]
     order = stratified_order(labels)
     splits["train"] = (images[order], labels[order])

@@ -63,9 +63,7 @@ def disk_errors(folder: Path, way_out: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk is full while writing {folder}: free some space, or {way_out}"
-            ) from error
+            raise UserError(f"the disk is full while writing {folder}: free some space, or {way_out}") from error
         if error.errno in (
             errno.EACCES,
             errno.EPERM,

@@ -61,9 +61,7 @@ class Pipeline:
         """Returns the augmented examples at `indices` [B] as {"image", "label"}, split over the devices."""
         indices = self._shard(indices)
         height, width = split.images.shape[1:3]
-        rows, columns = crop_and_flip(
-            key, indices.shape[0], height, width, padding=self.crop_padding, flip=self.flip
-        )
+        rows, columns = crop_and_flip(key, indices.shape[0], height, width, padding=self.crop_padding, flip=self.flip)
         images = split.images[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
         return {"image": self.preprocess(self._shard(images)), "label": split.labels[indices]}
 

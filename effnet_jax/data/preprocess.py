@@ -35,24 +35,29 @@ class Preprocess:
         if side != self.resolution:
             shape = (images.shape[0], self.resolution, self.resolution, images.shape[3])
             images = jnp.clip(jax.image.resize(images, shape, "bicubic", antialias=True), 0.0, 255.0)
+        return self.normalize(images)
+
+    def normalize(self, images: jax.Array) -> jax.Array:
+        """Normalises [N, resolution, resolution, 3] in 0..255, as `on_host` gives them; nothing is cropped."""
         # One multiply-add an element; the constants are folded at compile time.
         scale = 1.0 / (255.0 * jnp.asarray(self.std, jnp.float32))
         shift = -jnp.asarray(self.mean, jnp.float32) / jnp.asarray(self.std, jnp.float32)
-        return images * scale + shift
+        return images.astype(jnp.float32) * scale + shift
 
     def on_host(self, image: np.ndarray) -> np.ndarray:
         """Crops and resizes one uint8 [H, W, 3] to float32 [resolution, resolution, 3] in 0..255.
 
-        Normalisation is left to `__call__`, which finds nothing to resize any more.
+        Normalisation is left to `normalize`.
         """
         top, left, side = self._crop(*image.shape[:2])
-        box = (left, top, left + side, top + side)
+        # Cut out first: Pillow's `box` would let the kernel reach beyond the crop.
+        image = image[top : top + side, left : left + side]
         size = (self.resolution, self.resolution)
         if side == self.resolution:
-            return image[top : top + side, left : left + side].astype(np.float32)
+            return image.astype(np.float32)
         channels = [
             # mode "F" resizes without rounding to whole grey levels in between
-            np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize(size, Image.BICUBIC, box))
+            np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize(size, Image.BICUBIC))
             for c in range(image.shape[2])
         ]
         return np.clip(np.stack(channels, axis=-1), 0.0, 255.0)

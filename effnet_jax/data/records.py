@@ -76,9 +76,7 @@ def find(name: str, data_dir: Path, num_classes: int) -> Prepared | None:
             "prepare it again with file_format='array_record'"
         )
     if found_classes != num_classes:
-        raise UserError(
-            f"{folder} has {found_classes} classes where {name} has {num_classes}: {_mend(folder)}"
-        )
+        raise UserError(f"{folder} has {found_classes} classes where {name} has {num_classes}: {_mend(folder)}")
     if not {"train", "test"} <= set(shards):
         raise UserError(f"{folder} lacks the split train or test: {_mend(folder)}")
     names_file = folder / "label.labels.txt"

@@ -43,9 +43,7 @@ class EfficientNet(nn.Module):
     @property
     def architecture(self) -> scaling.Architecture:
         """The scaled block table this module is built from."""
-        return scaling.architecture(
-            self.width_multiplier, self.depth_multiplier, self.stem_stride, self.stage_strides
-        )
+        return scaling.architecture(self.width_multiplier, self.depth_multiplier, self.stem_stride, self.stage_strides)
 
     def setup(self) -> None:
         arch = self.architecture
@@ -78,9 +76,7 @@ class EfficientNet(nn.Module):
         """Returns the feature map [N, h, w, C] at `layer`; "head" is the one after the last swish."""
         return self.intermediates(images, (layer,), train)[layer]
 
-    def intermediates(
-        self, images: jax.Array, layers: Sequence[str], train: bool = False
-    ) -> dict[str, jax.Array]:
+    def intermediates(self, images: jax.Array, layers: Sequence[str], train: bool = False) -> dict[str, jax.Array]:
         """Returns the feature maps at several layers from one pass; "stage3" is the end of stage 3.
 
         Raises:

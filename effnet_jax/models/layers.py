@@ -177,9 +177,7 @@ class StochasticDepth(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if not train or self.survival_probability >= 1:
             return x
-        keep = jax.random.bernoulli(
-            self.make_rng("dropout"), self.survival_probability, (x.shape[0], 1, 1, 1)
-        )
+        keep = jax.random.bernoulli(self.make_rng("dropout"), self.survival_probability, (x.shape[0], 1, 1, 1))
         return jnp.where(keep, x / self.survival_probability, 0).astype(x.dtype)
 
 

@@ -11,9 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def batch_norm(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises with the statistics of the batch itself (training mode).
 
     Statistics run over every axis but the last, in float32 (float64 for float64 inputs). With a sharded batch

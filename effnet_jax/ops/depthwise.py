@@ -94,9 +94,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Pa
     if x.ndim != 4 or kernel.ndim != 4 or kernel.shape[2] != 1 or kernel.shape[3] != x.shape[3]:
         raise ValueError(f"want x [N, H, W, C] and kernel [k, k, 1, C], got {x.shape} and {kernel.shape}")
     pads = explicit_padding(x.shape[1:3], kernel.shape[:2], stride, padding)
-    axes = [
-        Axis(size, k, stride, *pad) for size, k, pad in zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)
-    ]
+    axes = [Axis(size, k, stride, *pad) for size, k, pad in zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)]
     if min(axis.output for axis in axes) < 1:
         raise ValueError(f"a {kernel.shape[:2]} kernel with padding {pads} leaves nothing of {x.shape}")
     return _forward(Geometry(*axes), x, kernel.astype(x.dtype))

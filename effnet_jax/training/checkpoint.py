@@ -222,9 +222,7 @@ def load(path: str | pathlib.Path, weights: str = "selected") -> Loaded:
         ema = _use_ema(weights, metadata, folder)
         variables = _read_item(folder, "ema" if ema else "variables", ocp.args.StandardRestore())
     except _UNREADABLE as error:
-        raise UserError(
-            f"the checkpoint {folder} cannot be read ({_first_line(error)}); use another step"
-        ) from error
+        raise UserError(f"the checkpoint {folder} cannot be read ({_first_line(error)}); use another step") from error
     return Loaded(variables, metadata, step, ema)
 
 

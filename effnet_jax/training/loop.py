@@ -45,92 +45,93 @@ def train_and_evaluate(
     if results_file.exists():
         return json.loads(results_file.read_text())
 
-    started = time.perf_counter()
     with StopRequest() as stop, contextlib.ExitStack() as stack:
         setup = build(config)
         workdir.claim(folder, config)
         checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
-        plan = setup.plan
-        state, wall_seconds_before = _first_state(setup, checkpoints)
-        step = int(state.step)
-
-        def wall_seconds() -> float:
-            return wall_seconds_before + time.perf_counter() - started
-
-        def evaluate(state: TrainState, split: str) -> dict[str, float]:
-            figures = setup.evaluate(state.variables, setup.splits[split])
-            if state.ema:
-                ema = setup.evaluate(state.ema, setup.splits[split])
-                figures |= {f"ema_{key}": value for key, value in ema.items() if key != "count"}
-            return figures
-
-        def save(validation: dict[str, float] | None) -> None:
-            _check_finite(state, folder)
-            metadata = setup.description | {
-                "step": step,
-                "wall_seconds": wall_seconds(),
-                "validation": validation,
-                "selected_weights": _better_weights(validation, state),
-            }
-            checkpoints.save(step, state, metadata, _score(validation))
-
-        with RunLog(folder, step, plan.num_train_steps) as log:
-            for line in _announcement(config, setup, step):
+        run = _Run(config, folder, setup, checkpoints)
+        with RunLog(folder, run.step, setup.plan.num_train_steps) as log:
+            for line in _announcement(config, setup, run.step):
                 log.say(line)
-            best_score, epoch, order = checkpoints.best_score(), None, None
-            while step < plan.num_train_steps:
-                if stop.requested:
-                    save(None)
-                    checkpoints.wait()
-                    raise RunInterrupted(
-                        f"stopped and saved at step {step} of {plan.num_train_steps} in {folder}; "
-                        "the same command goes on from there"
-                    )
-                first_dispatch = epoch is None
-                if epoch != step // plan.steps_per_epoch:
-                    epoch = step // plan.steps_per_epoch
-                    order = setup.order(epoch)
-                updates = plan.dispatch(step)
-                state, token = setup.train_steps(state, setup.splits["train"], order, updates)
-                step += updates
-                log.dispatched(updates, updates * plan.batch_size, token)
-                if first_dispatch:  # compilation is no training time
-                    log.restart_clock()
+            run.train(log, stop)
+            results = run.finish(log)
+    if jax.process_index() == 0:
+        title = f"{config.model.name} on {config.dataset.name}"
+        curves.draw(folder / "metrics.jsonl", folder / "curves.png", title)
+        workdir.write_json(results_file, results)
+    return results
 
-                if plan.is_due(plan.log_every, step):
-                    sums = jax.device_get(state.metrics)
-                    _check_finite(state, folder)
-                    figures = metrics.rates(sums) | {
-                        "learning_rate": float(setup.schedule(step - 1)),
-                        "images_per_second": log.images_per_second(),
-                    }
-                    log.record(step, plan.epoch(step), "train", figures)
-                    state = state.replace(metrics=setup.zero_metrics())
-                    log.restart_clock()
 
-                validation = None
-                if plan.is_due(plan.eval_every, step):
-                    validation = evaluate(state, "validation")
-                    log.record(step, plan.epoch(step), "validation", validation)
-                is_best = validation is not None and _score(validation) > best_score
-                if is_best:
-                    best_score = _score(validation)
-                if is_best or plan.is_due(plan.checkpoint_every, step):
-                    save(validation)
-                if validation is not None or plan.is_due(plan.checkpoint_every, step):
-                    log.restart_clock()
+class _Run:
+    """What changes while a run goes on, and the recurring acts on it."""
 
-            checkpoints.wait()
-            selected_step, selected = checkpoints.best()
-            last = {"step": step, "validation": checkpoints.metadata(step)["validation"]}
-            last["test"] = evaluate(state, "test")
-            test = last["test"]
-            if selected_step != step:
-                test = evaluate(checkpoints.restore(selected_step, setup.abstract_state()), "test")
-                log.record(selected_step, plan.epoch(selected_step), "test", test)
-            log.record(step, plan.epoch(step), "test", last["test"])
+    def __init__(self, config: ml_collections.ConfigDict, folder: pathlib.Path, setup: Setup, checkpoints: Checkpoints):
+        self._config, self._folder, self._setup, self._checkpoints = config, folder, setup, checkpoints
+        self._started, self._seconds_before = time.perf_counter(), 0.0
+        latest = checkpoints.latest_step()
+        if latest is None:
+            self._state = setup.fresh_state()
+        else:
+            self._state = checkpoints.restore(latest, setup.abstract_state())
+            self._seconds_before = checkpoints.metadata(latest)["wall_seconds"]
+        self.step = int(self._state.step)
 
-        results = {
+    def train(self, log: RunLog, stop: StopRequest) -> None:
+        """Runs the updates that are left, with everything that is due between them.
+
+        At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl.
+
+        Raises:
+          RunInterrupted: a stop was requested; the run has been saved.
+          UserError: the loss became non-finite.
+        """
+        plan, split = self._setup.plan, self._setup.splits["train"]
+        best_score, epoch, order = self._checkpoints.best_score(), None, None
+        while self.step < plan.num_train_steps:
+            if stop.requested:
+                self._save_and_stop()
+            compiles = epoch is None
+            if epoch != self.step // plan.steps_per_epoch:
+                epoch = self.step // plan.steps_per_epoch
+                order = self._setup.order(epoch)
+            updates = plan.dispatch(self.step)
+            self._state, token = self._setup.train_steps(self._state, split, order, updates)
+            self.step += updates
+            log.dispatched(updates, updates * plan.batch_size, token)
+            if compiles:  # which is no training time
+                log.restart_clock()
+
+            if plan.is_due(plan.log_every, self.step):
+                self._log_training(log)
+            validation = None
+            if plan.is_due(plan.eval_every, self.step):
+                validation = self._evaluate(self._state, "validation")
+                log.record(self.step, plan.epoch(self.step), "validation", validation)
+            is_best = validation is not None and _score(validation) > best_score
+            if is_best:
+                best_score = _score(validation)
+            if is_best or plan.is_due(plan.checkpoint_every, self.step):
+                self._save(validation)
+            if validation is not None or plan.is_due(plan.checkpoint_every, self.step):
+                log.restart_clock()
+
+    def finish(self, log: RunLog) -> dict[str, Any]:
+        """Evaluates the selected and the last weights on the test split; returns what results.json holds."""
+        setup, config, step = self._setup, self._config, self.step
+        self._checkpoints.wait()
+        selected_step, selected = self._checkpoints.best()
+        last = {
+            "step": step,
+            "validation": self._checkpoints.metadata(step)["validation"],
+            "test": self._evaluate(self._state, "test"),
+        }
+        test = last["test"]
+        if selected_step != step:
+            state = self._checkpoints.restore(selected_step, setup.abstract_state())
+            test = self._evaluate(state, "test")
+            log.record(selected_step, setup.plan.epoch(selected_step), "test", test)
+        log.record(step, setup.plan.epoch(step), "test", last["test"])
+        return {
             "model": config.model.name,
             "dataset": config.dataset.name,
             "seed": config.seed,
@@ -142,26 +143,60 @@ def train_and_evaluate(
             "validation": selected["validation"],
             "test": test,
             "last": last,
-            "wall_seconds": round(wall_seconds(), 1),
+            "wall_seconds": round(self._wall_seconds(), 1),
             "hardware": environment.hardware(),
             "versions": environment.versions(),
             "commit": environment.commit(),
         }
-    if jax.process_index() == 0:
-        curves.draw(
-            folder / "metrics.jsonl", folder / "curves.png", f"{config.model.name} on {config.dataset.name}"
+
+    def _log_training(self, log: RunLog) -> None:
+        sums = jax.device_get(self._state.metrics)
+        self._check_finite()
+        figures = metrics.rates(sums) | {
+            "learning_rate": float(self._setup.schedule(self.step - 1)),
+            "images_per_second": log.images_per_second(),
+        }
+        log.record(self.step, self._setup.plan.epoch(self.step), "train", figures)
+        self._state = self._state.replace(metrics=self._setup.zero_metrics())
+        log.restart_clock()
+
+    def _evaluate(self, state: TrainState, split: str) -> dict[str, float]:
+        """Figures of the raw weights and, prefixed with "ema_", of their moving averages."""
+        figures = self._setup.evaluate(state.variables, self._setup.splits[split])
+        if state.ema:
+            ema = self._setup.evaluate(state.ema, self._setup.splits[split])
+            figures |= {f"ema_{key}": value for key, value in ema.items() if key != "count"}
+        return figures
+
+    def _save(self, validation: dict[str, float] | None) -> None:
+        self._check_finite()
+        metadata = self._setup.description | {
+            "step": self.step,
+            "wall_seconds": self._wall_seconds(),
+            "validation": validation,
+            "selected_weights": _better_weights(validation, self._state),
+        }
+        self._checkpoints.save(self.step, self._state, metadata, _score(validation))
+
+    def _save_and_stop(self) -> None:
+        self._save(None)
+        self._checkpoints.wait()
+        raise RunInterrupted(
+            f"stopped and saved at step {self.step} of {self._setup.plan.num_train_steps} in {self._folder}; "
+            "the same command goes on from there"
         )
-        workdir.write_json(results_file, results)
-    return results
 
+    def _check_finite(self) -> None:
+        bad_step = int(self._state.metrics["first_bad_step"])
+        if bad_step >= 0:
+            raise UserError(
+                f"the loss became non-finite at step {bad_step}; the last checkpoint in {self._folder / FOLDER} "
+                "is from before. Lower config.optimizer.learning_rate, lengthen warmup_epochs or set clip_norm"
+            )
 
-def _first_state(setup: Setup, checkpoints: Checkpoints) -> tuple[TrainState, float]:
-    """Returns the state to start from and the seconds that earlier starts have spent."""
-    latest = checkpoints.latest_step()
-    if latest is None:
-        return setup.fresh_state(), 0.0
-    state = checkpoints.restore(latest, setup.abstract_state())
-    return state, checkpoints.metadata(latest)["wall_seconds"]
+    def _wall_seconds(self) -> float:
+        """Seconds spent on this run, earlier starts included."""
+        return self._seconds_before + time.perf_counter() - self._started
 
 
 def _score(validation: dict[str, float] | None) -> float | None:
@@ -179,15 +214,6 @@ def _better_weights(validation: dict[str, float] | None, state: TrainState) -> s
     return "ema" if validation["ema_accuracy"] >= validation["accuracy"] else "raw"
 
 
-def _check_finite(state: TrainState, folder: pathlib.Path) -> None:
-    bad_step = int(state.metrics["first_bad_step"])
-    if bad_step >= 0:
-        raise UserError(
-            f"the loss became non-finite at step {bad_step}; the last checkpoint in {folder / FOLDER} is "
-            "from before. Lower config.optimizer.learning_rate, lengthen warmup_epochs or set clip_norm"
-        )
-
-
 def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) -> list[str]:
     counts, plan = setup.counts, setup.plan
     sizes = ", ".join(f"{name} {split.count}" for name, split in setup.splits.items())
@@ -196,8 +222,7 @@ def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) ->
         f"model     {config.model.name}: {counts.parameters:,} parameters, {counts.macs / 1e6:,.1f} M MACs "
         f"at {config.dataset.resolution} px, {config.model.dtype}",
         f"data      {config.dataset.name}: {sizes}",
-        f"plan      {plan.num_train_steps} steps of {plan.batch_size} images, "
-        f"{plan.steps_per_epoch} steps an epoch",
+        f"plan      {plan.num_train_steps} steps of {plan.batch_size} images, {plan.steps_per_epoch} steps an epoch",
     ]
     if step:
         lines.append(f"resuming  at step {step}")

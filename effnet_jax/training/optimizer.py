@@ -96,9 +96,7 @@ def make_optimizer(
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     if config.name == "rmsprop":
-        parts.append(
-            tf_rmsprop(schedule, decay=config.rms_decay, momentum=config.momentum, epsilon=config.epsilon)
-        )
+        parts.append(tf_rmsprop(schedule, decay=config.rms_decay, momentum=config.momentum, epsilon=config.epsilon))
     elif config.name == "sgd":
         parts.append(optax.sgd(schedule, momentum=config.momentum, nesterov=config.nesterov))
     else:

@@ -10,9 +10,7 @@ import optax
 
 from effnet_jax.training.state import TrainState
 
-Batch = dict[
-    str, jax.Array
-]  # "image" float [N, H, W, 3] normalised, "label" int32 [N], eval: "mask" bool [N]
+Batch = dict[str, jax.Array]  # "image" float [N, H, W, 3] normalised, "label" int32 [N], eval: "mask" bool [N]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:

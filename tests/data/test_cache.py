@@ -95,9 +95,7 @@ def test_a_killed_writer_leaves_nothing_that_looks_whole(tmp_path, victim):
         f"os.{victim} = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"cache.write(cache.root({str(tmp_path)!r}) / 'x-1', make())"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=60
-    )
+    result = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=60)
     assert result.returncode == -signal.SIGKILL
     assert cache.read(tmp_path / "x-1") is None and cache.folders(tmp_path, "x") == []
     (remains,) = tmp_path.glob(".x-1.*.tmp")

@@ -82,9 +82,7 @@ def test_loads_what_is_in_the_archive(prepared_dir, original):
 
 def test_validation_is_the_same_every_time_and_nested(prepared_dir, tmp_path):
     def validation(size: int, cache_dir: str) -> list[bytes]:
-        loaded = datasets.load(
-            "cifar100", data_dir=str(prepared_dir), cache_dir=cache_dir, validation_examples=size
-        )
+        loaded = datasets.load("cifar100", data_dir=str(prepared_dir), cache_dir=cache_dir, validation_examples=size)
         return rows(loaded.splits["validation"])
 
     assert validation(100, "") == validation(100, str(tmp_path / "other"))
@@ -152,9 +150,7 @@ def test_without_tfds_the_first_start_says_so(prepared_dir):
 def test_another_data_dir_never_gets_this_cache(prepared_dir, tmp_path, make_archive):
     datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=100)
     other_manual, other = make_archive("cifar100", seed=1)
-    second = datasets.load(
-        "cifar100", data_dir=str(tmp_path), manual_dir=str(other_manual), validation_examples=100
-    )
+    second = datasets.load("cifar100", data_dir=str(tmp_path), manual_dir=str(other_manual), validation_examples=100)
     assert rows(second.splits["test"]) == rows(datasets.Split(*other["test"]))
     assert len(cache.folders(cache.root(""), "cifar100")) == 2
 
@@ -223,9 +219,7 @@ def test_damaged_cache_is_made_again_from_the_archive(prepared_dir, manual_dir, 
     (folder,) = cache.folders(cache.root(""), "cifar100")
     (folder / "manifest.json").unlink()
     shutil.rmtree(prepared_dir / "cifar100")
-    dataset = datasets.load(
-        "cifar100", data_dir=str(prepared_dir), manual_dir=str(manual_dir), validation_examples=100
-    )
+    dataset = datasets.load("cifar100", data_dir=str(prepared_dir), manual_dir=str(manual_dir), validation_examples=100)
     assert len(dataset.splits["train"].labels) == 200
 
 
@@ -241,9 +235,7 @@ def test_two_processes_at_once(manual_dir, tmp_path):
         "print(d.splits['train'].images.sum())"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, stderr=-1) for _ in "ab"
-    ]
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, stderr=-1) for _ in "ab"]
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0] != b""

@@ -171,9 +171,7 @@ def test_unwritable_data_dir(manual_dir, tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
-    with pytest.raises(
-        UserError, match=r"cannot write .*tfds \(Read-only file system\): set dataset.data_dir"
-    ):
+    with pytest.raises(UserError, match=r"cannot write .*tfds \(Read-only file system\): set dataset.data_dir"):
         prepare.prepare("cifar100", tmp_path / "tfds", str(manual_dir))
 
 

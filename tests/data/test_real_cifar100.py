@@ -33,9 +33,7 @@ def test_real_cifar100(tmp_path, capsys):
     levels = np.arange(256) / 255
     mean = counts @ levels / len(images)
     np.testing.assert_allclose(mean, dataset.info.mean, atol=1e-8)
-    np.testing.assert_allclose(
-        np.sqrt(counts @ levels**2 / len(images) - mean**2), dataset.info.std, atol=1e-8
-    )
+    np.testing.assert_allclose(np.sqrt(counts @ levels**2 / len(images) - mean**2), dataset.info.std, atol=1e-8)
 
     seconds = []
     for _ in range(3):

@@ -69,9 +69,7 @@ def test_tfrecord_gives_the_same(prepared_dir, folder):
     for one, other in zip(decode(prepared), expected):
         np.testing.assert_array_equal(one, other)
     shard(folder).write_bytes(shard(folder).read_bytes()[:-5])
-    with pytest.raises(
-        UserError, match=r"cifar100-train.tfrecord.* is damaged \(the last record is cut off\)"
-    ):
+    with pytest.raises(UserError, match=r"cifar100-train.tfrecord.* is damaged \(the last record is cut off\)"):
         decode(prepared)
 
 
@@ -97,12 +95,8 @@ def test_damaged_bytes_never_pass(prepared_dir, folder):
 
 @pytest.mark.parametrize("stated", ["299", "301"])
 def test_counts_that_disagree(prepared_dir, folder, stated):
-    edit_json(
-        folder / "dataset_info.json", lambda content: content["splits"][0].update(shardLengths=[stated])
-    )
-    with pytest.raises(
-        UserError, match=rf"cifar100-train.* is damaged \(300 records where .* says {stated}\)"
-    ):
+    edit_json(folder / "dataset_info.json", lambda content: content["splits"][0].update(shardLengths=[stated]))
+    with pytest.raises(UserError, match=rf"cifar100-train.* is damaged \(300 records where .* says {stated}\)"):
         decode(records.find("cifar100", prepared_dir, 100))
 
 

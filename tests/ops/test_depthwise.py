@@ -101,14 +101,9 @@ def test_taps_and_spans_cover_exactly_what_meets_the_image(size, k, stride, low,
     hypothesis.assume(size + low + high >= k)
     axis = depthwise.Axis(size, k, stride, low, high)
     meets = {
-        (p, i, i * stride + p - low)
-        for p in range(k)
-        for i in range(axis.output)
-        if 0 <= i * stride + p - low < size
+        (p, i, i * stride + p - low) for p in range(k) for i in range(axis.output) if 0 <= i * stride + p - low < size
     }
-    spans = {
-        (p, first + n, source + n * stride) for p, first, count, source in axis.spans() for n in range(count)
-    }
+    spans = {(p, first + n, source + n * stride) for p, first, count, source in axis.spans() for n in range(count)}
     assert spans == meets
     assert {p for p, _ in axis.forward_taps()} >= {p for p, _, _ in meets}
     backward = {
@@ -181,8 +176,7 @@ def test_the_platform_lowered_for_chooses_the_formulation():
     x = jax.ShapeDtypeStruct((batch, 6, 6, 4), np.float32)
     kernel = jax.ShapeDtypeStruct((3, 3, 1, 4), np.float32)
     cpu, cuda = (
-        jax.export.export(jax.jit(depthwise_conv), platforms=[platform])(x, kernel)
-        for platform in ("cpu", "cuda")
+        jax.export.export(jax.jit(depthwise_conv), platforms=[platform])(x, kernel) for platform in ("cpu", "cuda")
     )
     assert "stablehlo.convolution" not in cpu.mlir_module()
     assert "stablehlo.convolution" in cuda.mlir_module()

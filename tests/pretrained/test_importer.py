@@ -138,9 +138,7 @@ def test_missing_tensors_are_initialised_and_their_block_made_the_identity(tmp_p
     path = tmp_path / "model.safetensors"
     write_safetensors(path, {name: array for name, array in tensors.items() if name not in lacking})
     pattern = "conv_pw.weight|6.0.conv_dw|^classifier"
-    imported = importer.import_weights(
-        "timm", path, "tf_efficientnet_b0", allow_missing=pattern, num_classes=3
-    )
+    imported = importer.import_weights("timm", path, "tf_efficientnet_b0", allow_missing=pattern, num_classes=3)
     assert sorted(imported.initialised) == sorted(lacking)
     assert imported.identities == ("stage6_block3",)  # stage7_block1 has no residual
     params = imported.variables["params"]
@@ -154,7 +152,6 @@ def test_missing_tensors_are_initialised_and_their_block_made_the_identity(tmp_p
     for name in lacking:
         assert name in imported.report()
     assert "stage6_block3" in imported.report()
-
 
 
 REFUSED = {

@@ -51,7 +51,7 @@ def test_pickled_code_is_refused_and_not_run(kind, tmp_path):
             archive.writestr("model/data.pkl", content)
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="mkdir.*never run"):
+    with pytest.raises(UserError, match=r"mkdir.*never run"):
         readers.read(path)
     assert not (tmp_path / "harm").exists()
 
@@ -84,7 +84,7 @@ def test_safetensors_of_every_dtype(tmp_path):
 def test_damaged_files(suffix, content, tmp_path):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="empty file|is no whole"):
+    with pytest.raises(UserError, match=r"empty file|is no whole"):
         readers.read(path)
 
 

@@ -34,18 +34,23 @@ def efficientnet():
     )
 
 
-def one_step(model, device_count, accumulation_steps=1):
-    """The state after one plain gradient step: parameters move by the gradient itself."""
-    mesh = sharding.data_mesh(jax.devices()[:device_count])
-    tx = optax.sgd(1.0)
+def whole_batch():
     images = np.asarray(jax.random.normal(jax.random.key(1), (16, 8, 8, 3))) * 2 + 1
     images[:8] *= 3  # shards differ, so statistics of a shard alone would show
+    return {"image": images, "label": np.arange(16, dtype=np.int32) % 10}
+
+
+def one_step(model, device_count, accumulation_steps=1, batch=None):
+    """Loss, gradients and statistics of one plain step: parameters move by the gradient itself."""
+    mesh = sharding.data_mesh(jax.devices()[:device_count])
+    tx = optax.sgd(1.0)
+    batch = whole_batch() if batch is None else batch
+    count = len(batch["label"])
     init = jax.jit(
         lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False), compiler_options=QUICK_COMPILE
     )
     variables = init()
     state = sharding.put_replicated(jax.tree.map(np.asarray, create_state(variables, tx, ema=False)), mesh)
-    batch = {"image": images, "label": np.arange(16, dtype=np.int32) % 10}
     batch = jax.device_put(batch, sharding.batch_sharded(mesh))
     update = make_update(
         model,
@@ -56,10 +61,8 @@ def one_step(model, device_count, accumulation_steps=1):
         accumulation_steps=accumulation_steps,
     )
     out = jax.jit(update, out_shardings=sharding.replicated(mesh))(state, batch)
-    gradients = jax.tree.map(
-        lambda before, after: np.asarray(before) - np.asarray(after), state.params, out.params
-    )
-    return jax.tree.map(np.asarray, (out.metrics["loss"] / 16, gradients, out.batch_stats))
+    gradients = jax.tree.map(lambda before, after: np.asarray(before) - np.asarray(after), state.params, out.params)
+    return jax.tree.map(np.asarray, (out.metrics["loss"] / count, gradients, out.batch_stats))
 
 
 def assert_same(one, eight):
@@ -79,3 +82,10 @@ def test_eight_devices_equal_one():
 def test_eight_devices_equal_one_with_accumulation():
     one = one_step(OneBatchNorm(), 1, accumulation_steps=2)
     assert_same(one, one_step(OneBatchNorm(), 8, accumulation_steps=2))
+
+
+def test_statistics_of_each_shard_alone_would_show():
+    """The control: what the tests above would see if BatchNorm were local to a device."""
+    shards = [jax.tree.map(lambda a, s=s: a[s : s + 8], whole_batch()) for s in (0, 8)]
+    losses = [one_step(OneBatchNorm(), 1, batch=shard)[0] for shard in shards]
+    assert abs(np.mean(losses) - one_step(OneBatchNorm(), 1)[0]) > 1e-3

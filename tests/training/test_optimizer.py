@@ -93,11 +93,7 @@ STATS = {"block": {"bn": {"mean": jnp.zeros(2), "var": jnp.ones(2)}}}
 )
 def test_weight_decay_touches_what_its_rule_says(rule, decayed):
     mask = optimizer_lib.decay_mask(rule, STATS)(PARAMS)
-    chosen = {
-        "/".join(key.key for key in path)
-        for path, wanted in jax.tree_util.tree_leaves_with_path(mask)
-        if wanted
-    }
+    chosen = {"/".join(key.key for key in path) for path, wanted in jax.tree_util.tree_leaves_with_path(mask) if wanted}
     assert chosen == decayed
 
 

@@ -54,9 +54,7 @@ def test_cross_entropy_with_label_smoothing_equals_its_definition():
         cross_entropy(jnp.asarray(logits), jnp.asarray(labels), 0.1), -(target * log_p).sum(-1), rtol=1e-5
     )
     one_hot = jax.nn.one_hot(labels, 5)
-    np.testing.assert_allclose(
-        cross_entropy(jnp.asarray(logits), one_hot), -log_p[np.arange(4), labels], rtol=1e-5
-    )
+    np.testing.assert_allclose(cross_entropy(jnp.asarray(logits), one_hot), -log_p[np.arange(4), labels], rtol=1e-5)
 
 
 def test_rank_gives_nothing_for_ties_and_nan():
@@ -68,9 +66,7 @@ def test_accumulated_microbatches_give_the_gradient_of_the_whole_batch():
     tx = optax.sgd(1.0)
     whole = update_of(tx)(linear_state(tx), batch_of(1))
     split = update_of(tx, accumulation_steps=4)(linear_state(tx), batch_of(1))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole.params, split.params
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole.params, split.params)
     for key in ("loss", "correct", "top5_correct", "count"):
         np.testing.assert_allclose(whole.metrics[key], split.metrics[key], rtol=1e-5)
     assert split.batch_stats["count"] == 4  # the statistics saw each microbatch
@@ -83,9 +79,7 @@ def test_ema_follows_its_warm_up_and_covers_statistics():
     for step in range(12):
         state = update(state, batch_of(step))
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = jax.tree.map(
-            lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables
-        )
+        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.ema, expected)
     assert state.ema["batch_stats"]["count"] > 0
 
