@@ -1,6 +1,7 @@
 """What the scripts share: flags, one-line errors, exit codes."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -26,16 +27,19 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         logging.use_absl_handler()
         runtime.prepare_process()
         code = main(arguments) or EXIT_OK
+        sys.stdout.flush()
     except (flags.Error, UserError) as error:
         fail(str(error))
     except RunInterrupted as stopped:
         print(stopped)
         code = EXIT_OK
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         fail(f"the disk is full ({error.filename or 'no file name'}); free some space and start again")
-    sys.stdout.flush()
     sys.exit(code)
 
 

@@ -234,13 +234,15 @@ def _sharded_filter_gradient(geometry, x, g):
     """
     batch, devices = x.shape[0], jax.device_count()
     if devices == 1 or batch % devices:
-        return _scanned_filter_gradient(geometry, x, g)
+        return _scanned_filter_gradient(geometry, x, g).astype(x.dtype)
     parts = [a.reshape(devices, batch // devices, *a.shape[1:]) for a in (x, g)]
-    return jax.vmap(functools.partial(_scanned_filter_gradient, geometry))(*parts).sum(0)
+    return jax.vmap(functools.partial(_scanned_filter_gradient, geometry))(*parts).sum(0).astype(x.dtype)
 
 
 def _scanned_filter_gradient(geometry, x, g):
     """A scan over blocks of images; each step adds an unrolled sum of row products to every tap's total.
+
+    The result has the accumulator's dtype.
 
     Totals are `[columns, C]`. Summing over columns only at the end leaves the loop purely elementwise, which
     XLA:CPU vectorises. A block has up to `_UNROLLED_ROWS` rows of `g`: several images of a small map, a part
@@ -290,7 +292,7 @@ def _scanned_filter_gradient(geometry, x, g):
     by_tap = {(p, q): total.sum(0) for total, ((p, *_), (q, *_)) in zip(totals, taps)}
     zero = jnp.zeros((channels,), dtype)
     dw = [[by_tap.get((p, q), zero) for q in range(cols.kernel)] for p in range(rows.kernel)]
-    return jnp.stack([jnp.stack(line) for line in dw])[:, :, None].astype(x.dtype)
+    return jnp.stack([jnp.stack(line) for line in dw])[:, :, None]
 
 
 # --- XLA's own convolution. --------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_any_geometry(batch, height, width, k, stride, padding):
 
 @hypothesis.given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 4))
 def test_same_padding_gives_ceil_of_size_over_stride(size, k, stride):
-    [(low, high)] = depthwise._explicit_padding([size], [k], stride, "SAME")
+    [(low, high)] = depthwise.explicit_padding([size], [k], stride, "SAME")
     assert depthwise.Axis(size, k, stride, low, high).output == -(-size // stride)
     assert 0 <= high - low <= 1
 
@@ -191,7 +191,7 @@ def test_default_formulation_of_other_platforms(stride):
         x, kernel = example(2, 7, 6, 5)
         axes = [
             depthwise.Axis(n, 5, stride, *pad)
-            for n, pad in zip((7, 6), depthwise._explicit_padding((7, 6), (5, 5), stride, "SAME"))
+            for n, pad in zip((7, 6), depthwise.explicit_padding((7, 6), (5, 5), stride, "SAME"))
         ]
         geometry = depthwise.Geometry(*axes)
         y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)

@@ -30,8 +30,8 @@ def _logits(model, weights, x):
 
 @pytest.mark.parametrize("options", OURS.values(), ids=OURS)
 def test_our_weights_give_the_same_logits_in_timm(options, tmp_path):
+    torch = peers.import_torch()  # before timm, which imports torchvision
     timm = pytest.importorskip("timm")
-    torch = peers.import_torch()
     import safetensors.torch
 
     metadata = {
