@@ -1,6 +1,7 @@
 """What the scripts share: flags, one-line errors, exit codes."""
 
 import errno
+import logging as std_logging
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         arguments = _parse(sys.argv)
         logging.set_verbosity(logging.ERROR)
         logging.use_absl_handler()
+        # A failed asynchronous write is reported once, by us; asyncio would add a traceback for each array.
+        std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
         runtime.prepare_process()
         code = main(arguments) or EXIT_OK
         sys.stdout.flush()

@@ -6,7 +6,8 @@ import pathlib
 import platform
 import sys
 
-ALLOCATOR_VARIABLE = "EFFNET_JAX_ALLOCATOR"  # "default" leaves the allocator alone
+# "default" leaves the allocator alone; `prepare_process` sets it to "tuned" where it has tuned it.
+ALLOCATOR_VARIABLE = "EFFNET_JAX_ALLOCATOR"
 CACHE_VARIABLE = "EFFNET_JAX_CACHE"
 
 # mallopt parameters (glibc, malloc.h)
@@ -45,4 +46,9 @@ def _keep_freed_memory() -> None:
         (_M_TOP_PAD, 64 << 20),
     ):
         libc.mallopt(parameter, value)
-    print(f"allocator: keeping freed memory ({ALLOCATOR_VARIABLE}=default turns this off)", file=sys.stderr)
+    os.environ[ALLOCATOR_VARIABLE] = "tuned"
+
+
+def allocator_is_tuned() -> bool:
+    """Whether `prepare_process` has told glibc to keep freed memory."""
+    return os.environ.get(ALLOCATOR_VARIABLE) == "tuned"

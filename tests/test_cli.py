@@ -17,7 +17,7 @@ def run(script, *arguments):
 def error_of(script, *arguments):
     """Runs a script that must refuse, and returns its one line."""
     done = run(script, *arguments)
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("allocator:")]
+    lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
     return lines[0]

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import environment
+from effnet_jax import environment, runtime
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import curves, metrics, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints
@@ -224,6 +224,8 @@ def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) ->
         f"data      {config.dataset.name}: {sizes}",
         f"plan      {plan.num_train_steps} steps of {plan.batch_size} images, {plan.steps_per_epoch} steps an epoch",
     ]
+    if runtime.allocator_is_tuned():
+        lines.append(f"memory    glibc keeps what is freed ({runtime.ALLOCATOR_VARIABLE}=default turns that off)")
     if step:
         lines.append(f"resuming  at step {step}")
     return lines

@@ -121,3 +121,11 @@ def test_missing_half_written_and_foreign_checkpoints_are_refused(tmp_path, dama
     save_all(tmp_path / "checkpoints", {3: 0.5})
     with pytest.raises(UserError, match=message):
         checkpoint.load(damage(tmp_path))
+
+
+def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    save_all(tmp_path, {1: 0.5})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
+    with pytest.raises(UserError, match=r"disk is full.*earlier ones are whole"):
+        save_all(tmp_path, {2: 0.6})
+    assert steps_in(tmp_path) == [1]
