@@ -9,6 +9,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from effnet_jax import architecture as base
+from effnet_jax.architecture import Counts, LayerCount, ceil_div
 from effnet_jax.errors import UserError, did_you_mean
 
 SE_RATIO = 0.25  # of the block's *input* filters, not of the expanded ones
@@ -117,7 +119,7 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
+class Architecture(base.Architecture):
     """A scaled network: stem 3x3, MBConv blocks, head 1x1, pooling and classifier."""
 
     stem_filters: int
@@ -127,34 +129,24 @@ class Architecture:
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """Names of the feature maps in order: "stem", every block, "head"."""
-        return ("stem", *(block.name for block in self.blocks), "head")
+        return ("stem", *(block.name for block in self.blocks), base.HEAD)
 
-    def resolve_layer(self, name: str) -> str:
-        """Returns the layer that `name` stands for; "stage3" is the last block of stage 3.
+    @property
+    def aliases(self) -> dict[str, str]:
+        return {f"stage{block.stage}": block.name for block in self.blocks}
 
-        Raises:
-          UserError: there is no such layer.
-        """
-        stages = {f"stage{block.stage}": block.name for block in self.blocks}
-        if name in self.layer_names:
-            return name
-        if name in stages:
-            return stages[name]
-        known = [*self.layer_names, *stages]
-        raise UserError(f"no layer {name!r}{did_you_mean(name, known)}; the layers are {', '.join(known)}")
+    @property
+    def residual_ends(self) -> dict[str, str]:
+        return {block.name: "project" for block in self.blocks if block.residual}
 
     def final_map(self, resolution: int) -> int:
-        """Side in pixels of the head map for a square input of `resolution` pixels."""
         size = ceil_div(resolution, self.stem_stride)
         for block in self.blocks:
             size = ceil_div(size, block.stride)
         return size
 
-
-def ceil_div(a: int, b: int) -> int:
-    """Output size of a convolution of stride `b` on `a` pixels, under SAME and symmetric padding alike."""
-    return -(-a // b)
+    def count(self, resolution: int, num_classes: int) -> Counts:
+        return count(self, resolution, num_classes)
 
 
 def architecture(
@@ -207,53 +199,8 @@ def architecture(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerCount:
-    """Counts of one layer: the stem, a block, the head convolution or the classifier."""
-
-    name: str
-    stage: int  # 0 stem, 1..7 blocks, 8 head convolution, 9 classifier
-    operator: str
-    kernel_size: int
-    stride: int
-    output_size: int  # side of the square output map in pixels
-    output_filters: int
-    parameters: int  # trainable
-    batch_stats: int  # moving means and variances
-    macs: int  # multiply-adds per image
-    receptive_field: int  # side in input pixels, squeeze-and-excitation (global) aside
-    activations: int  # values per image that a training step's convolutions produce
-
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-    """Per-layer counts and their totals; MACs are multiply-adds for one image (FLOPs are twice that)."""
-
-    layers: tuple[LayerCount, ...]
-
-    @property
-    def parameters(self) -> int:
-        return sum(layer.parameters for layer in self.layers)
-
-    @property
-    def batch_stats(self) -> int:
-        return sum(layer.batch_stats for layer in self.layers)
-
-    @property
-    def macs(self) -> int:
-        return sum(layer.macs for layer in self.layers)
-
-    @property
-    def activations(self) -> int:
-        return sum(layer.activations for layer in self.layers)
-
-
 def count(arch: Architecture, resolution: int, num_classes: int) -> Counts:
-    """Counts parameters, BatchNorm statistics and MACs of `arch` for square inputs.
-
-    Convolutions, squeeze-and-excitation and the classifier are counted; BatchNorm, activations and
-    pooling are not, as in the paper's Table 2.
-    """
+    """Counts `arch`; see `architecture.Architecture.count`."""
     size = ceil_div(resolution, arch.stem_stride)
     jump, field = arch.stem_stride, 3
     stem = arch.stem_filters
@@ -328,20 +275,5 @@ def count(arch: Architecture, resolution: int, num_classes: int) -> Counts:
             activations=head * size**2,
         )
     )
-    layers.append(
-        LayerCount(
-            name="classifier",
-            stage=9,
-            operator="Pool & Dense",
-            kernel_size=1,
-            stride=1,
-            output_size=1,
-            output_filters=num_classes,
-            parameters=head * num_classes + num_classes,
-            batch_stats=0,
-            macs=head * num_classes,
-            receptive_field=field,
-            activations=head + num_classes,
-        )
-    )
+    layers.append(base.classifier_count(stage=9, filters=head, num_classes=num_classes, receptive_field=field))
     return Counts(tuple(layers))

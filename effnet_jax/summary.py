@@ -5,7 +5,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from effnet_jax import scaling
+from effnet_jax import catalog, scaling
+from effnet_jax.architecture import Counts, LayerCount
 from effnet_jax.errors import UserError
 
 BYTES_PER_VALUE = 4  # float32
@@ -35,19 +36,19 @@ class Summary:
       model: its name.
       resolution: input side in pixels.
       num_classes: width of the classifier.
-      width_multiplier, depth_multiplier: of B0, the named model's own included.
-      counts: per layer; see `scaling.count`.
+      width_multiplier, depth_multiplier: of B0, the named model's own included; None for a baseline.
+      counts: per layer; see `Architecture.count`.
     """
 
     model: str
     resolution: int
     num_classes: int
-    width_multiplier: float
-    depth_multiplier: float
-    counts: scaling.Counts
+    width_multiplier: float | None
+    depth_multiplier: float | None
+    counts: Counts
 
-    def stages(self) -> list[list[scaling.LayerCount]]:
-        """Returns the layers grouped by stage: stem, seven stages of blocks, head, classifier."""
+    def stages(self) -> list[list[LayerCount]]:
+        """Returns the layers grouped by stage: stem, stages of blocks, head, classifier."""
         grouped = itertools.groupby(self.counts.layers, key=lambda layer: layer.stage)
         return [list(layers) for _, layers in grouped]
 
@@ -59,24 +60,26 @@ def summarize(
     width_multiplier: float = 1.0,
     depth_multiplier: float = 1.0,
 ) -> Summary:
-    """Counts a model of the family.
+    """Counts a model.
 
     Args:
-      model: "efficientnet_b0" ... "efficientnet_b8", "efficientnet_l2".
+      model: one of `catalog.MODELS`.
       resolution: input side in pixels; None takes the published one.
       num_classes: width of the classifier.
-      width_multiplier, depth_multiplier: further scaling on top of the named model's own.
+      width_multiplier, depth_multiplier: further scaling on top of the named EfficientNet's own.
 
     Raises:
       UserError: an unknown model or impossible numbers.
     """
-    published = scaling.variant(model)
+    published = catalog.published(model)
     resolution = published.resolution if resolution is None else resolution
     if resolution < 1 or num_classes < 1:
         raise UserError(f"resolution and num_classes must be positive, got {resolution} and {num_classes}")
-    width = published.width_multiplier * width_multiplier
-    depth = published.depth_multiplier * depth_multiplier
-    counts = scaling.count(scaling.architecture(width, depth), resolution, num_classes)
+    counts = catalog.architecture(model, width_multiplier, depth_multiplier).count(resolution, num_classes)
+    width = depth = None
+    if model in scaling.FAMILY:
+        width = scaling.FAMILY[model].width_multiplier * width_multiplier
+        depth = scaling.FAMILY[model].depth_multiplier * depth_multiplier
     return Summary(model, resolution, num_classes, width, depth, counts)
 
 
@@ -103,7 +106,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def merge(layers: Sequence[scaling.LayerCount]) -> scaling.LayerCount:
+def merge(layers: Sequence[LayerCount]) -> LayerCount:
     """Returns a stage as one layer: the first block's stride, the last one's output, sums of the counts."""
     first, last = layers[0], layers[-1]
     sums = ("parameters", "batch_stats", "macs", "activations")
@@ -144,14 +147,13 @@ def as_table(summary: Summary, batch_size: int, blocks: bool = True) -> str:
         f"activations           {counts.activations:,} values an image; {megabytes:,.0f} MiB in float32 "
         f"at batch size {batch_size} (outputs of convolutions and classifier)",
     )
-    title = (
-        f"{summary.model}: {summary.resolution} x {summary.resolution} x 3, {summary.num_classes} classes, "
-        f"width x{summary.width_multiplier:g}, depth x{summary.depth_multiplier:g}"
-    )
+    title = f"{summary.model}: {summary.resolution} x {summary.resolution} x 3, {summary.num_classes} classes"
+    if summary.width_multiplier is not None:
+        title += f", width x{summary.width_multiplier:g}, depth x{summary.depth_multiplier:g}"
     return "\n".join([title, "", *_aligned(header, rows, left=2), "", *totals, "", *NOTES])
 
 
-def _cells(layer: scaling.LayerCount, suffix: str = "") -> tuple[str, ...]:
+def _cells(layer: LayerCount, suffix: str = "") -> tuple[str, ...]:
     return (
         layer.name,
         layer.operator + suffix,

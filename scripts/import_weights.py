@@ -12,7 +12,9 @@ from effnet_jax.pretrained.registry import SOURCES
 
 SOURCE = flags.DEFINE_enum("from", None, list(SOURCES), "Whose weights.")
 WEIGHTS = flags.DEFINE_string("weights", None, "Weight file.")
-MODEL = flags.DEFINE_string("model", None, "The model's name there; timm: efficientnet_bX or tf_efficientnet_bX.")
+MODEL = flags.DEFINE_string(
+    "model", None, "The model's name there: efficientnet_bX, tf_efficientnet_bX (timm), resnet50, ..."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder to make.")
 ALLOW_MISSING = flags.DEFINE_string("allow_missing", "", "Regular expression of tensors the file may lack.")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Where the file has no classifier.", lower_bound=1)

@@ -13,11 +13,13 @@ from absl import flags
 
 from effnet_jax import cli, summary
 
-MODEL = flags.DEFINE_string("model", None, "efficientnet_b0 ... efficientnet_b8, efficientnet_l2, or all.")
+MODEL = flags.DEFINE_string(
+    "model", None, "efficientnet_b0 ... efficientnet_l2, resnet50, resnet152, densenet201, or all."
+)
 RESOLUTION = flags.DEFINE_integer("resolution", None, "Input side in pixels; default as published.")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Width of the classifier.", lower_bound=1)
-WIDTH = flags.DEFINE_float("width_multiplier", 1.0, "On top of the named model's own.")
-DEPTH = flags.DEFINE_float("depth_multiplier", 1.0, "On top of the named model's own.")
+WIDTH = flags.DEFINE_float("width_multiplier", 1.0, "On top of the named EfficientNet's own.")
+DEPTH = flags.DEFINE_float("depth_multiplier", 1.0, "On top of the named EfficientNet's own.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "For the activation memory.", lower_bound=1)
 BLOCKS = flags.DEFINE_bool("blocks", True, "Show every block and not only the stages.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON.")

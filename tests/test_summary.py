@@ -76,6 +76,16 @@ def test_the_command():
     assert run("--model=efficientnet_b4", "--width_multiplier=-1").returncode == 2
 
 
+def test_the_command_for_a_baseline():
+    figures = json.loads(run("--model=resnet50", "--json").stdout)
+    assert (figures["trainable_parameters"], figures["resolution"], len(figures["stages"])) == (25_557_032, 224, 6)
+    assert figures["width_multiplier"] is None
+    text = run("--model=densenet201", "--num_classes=100").stdout
+    assert "transition3" in text and "width" not in text
+    refused = run("--model=resnet50", "--width_multiplier=2")
+    assert refused.returncode == 2 and "resnet50 has no width_multiplier" in refused.stderr
+
+
 def test_the_family_beside_the_paper():
     lines = run("--model=all").stdout.splitlines()
     b4 = next(line for line in lines if line.startswith("efficientnet_b4")).split()

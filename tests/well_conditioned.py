@@ -24,7 +24,7 @@ def well_conditioned(name: str, num_classes: int, seed: int = 0) -> dict:
     """Variables {"params", "batch_stats"} of a published model, float32 NumPy arrays."""
     model = create_model(name, num_classes, dropout_rate=0.0, stochastic_depth_rate=0.0, bn_momentum=0.0)
     rng = np.random.default_rng(seed)
-    residual = {block.name for block in model.architecture.blocks if block.residual}
+    residual_ends = model.architecture.residual_ends
     flat = {}
     for variable in variables(model.architecture, num_classes):
         noise = rng.standard_normal(variable.shape)
@@ -32,7 +32,7 @@ def well_conditioned(name: str, num_classes: int, seed: int = 0) -> dict:
             fan_in = int(np.prod(variable.shape[:-1]))
             values = noise * np.sqrt((1 if variable.layer == CLASSIFIER else 2) / fan_in)
         elif variable.leaf == "scale":
-            small = variable.layer.endswith("project_bn") and variable.block in residual
+            small = variable.layer == f"{variable.block}/{residual_ends.get(variable.block)}_bn"
             values = (1 + 0.1 * noise) * (RESIDUAL_SCALE if small else 1)
         else:
             values = 0.1 * noise

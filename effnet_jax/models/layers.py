@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from effnet_jax import scaling
 from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
-from effnet_jax.ops.depthwise import depthwise_conv, explicit_padding
+from effnet_jax.ops.depthwise import depthwise_conv
+from effnet_jax.ops.geometry import explicit_padding
 from effnet_jax.ops.pointwise import pointwise_conv
 
 Padding = Literal["SAME", "SYMMETRIC"]

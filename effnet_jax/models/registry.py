@@ -1,10 +1,14 @@
 """Models by name."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from effnet_jax import scaling
+from effnet_jax import baselines, catalog, scaling
+from effnet_jax.models.chain import ChainClassifier
+from effnet_jax.models.densenet import DenseNet
 from effnet_jax.models.efficientnet import EfficientNet
 from effnet_jax.models.layers import Numerics, Padding
+from effnet_jax.models.resnet import ResNet
 
 
 def create_model(
@@ -14,25 +18,28 @@ def create_model(
     width_multiplier: float = 1.0,
     depth_multiplier: float = 1.0,
     stem_stride: int = scaling.B0_STEM_STRIDE,
-    stage_strides: Sequence[int] = scaling.B0_STAGE_STRIDES,
+    stage_strides: Sequence[int] | None = None,
     dropout_rate: float | None = None,
-    stochastic_depth_rate: float = 0.2,
+    stochastic_depth_rate: float | None = None,
     dtype: str = "float32",
-    padding: Padding = "SAME",
+    padding: Padding | None = None,
     bn_momentum: float = 0.99,
-    bn_epsilon: float = 1e-3,
+    bn_epsilon: float | None = None,
     remat: bool = False,
     allow_1x1_map: bool = False,
-) -> EfficientNet:
-    """Builds a model of the family.
+) -> ChainClassifier:
+    """Builds a model of the family or a baseline.
+
+    Where an option is None the named model's published value is taken.
 
     Args:
-      name: "efficientnet_b0" ... "efficientnet_b7" (also "_b8", "_l2").
+      name: "efficientnet_b0" ... "efficientnet_b7" (also "_b8", "_l2"), "resnet50", "resnet152", "densenet201".
       num_classes: width of the classifier.
-      width_multiplier, depth_multiplier: further scaling on top of the named model's own.
-      stem_stride, stage_strides: strides; the published ones suit 224 px and more.
-      dropout_rate: before the classifier; None takes the named model's published rate.
-      stochastic_depth_rate: of the last block.
+      width_multiplier, depth_multiplier: further scaling on top of the named EfficientNet's own.
+      stem_stride: 2 suits 224 px and more, 1 small images; a baseline's stem of stride 1 does no pooling either.
+      stage_strides: of EfficientNet's seven stages.
+      dropout_rate: before the classifier.
+      stochastic_depth_rate: of the last block; not for DenseNets.
       dtype: compute dtype, "float32" or "bfloat16" (or "float64" under `jax_enable_x64`).
       padding: "SAME" (TensorFlow) or "SYMMETRIC" (PyTorch).
       bn_momentum, bn_epsilon: of every BatchNorm.
@@ -40,23 +47,39 @@ def create_model(
       allow_1x1_map: accept inputs that leave a 1x1 head map.
 
     Returns:
-      A `flax.linen.Module`; see `EfficientNet` for its methods.
+      A `flax.linen.Module`; see `ChainClassifier` for its methods.
 
     Raises:
-      UserError: unknown name, or impossible multipliers or strides.
+      UserError: unknown name, impossible multipliers or strides, or an option that this kind of model has not.
     """
-    published = scaling.variant(name)
-    model = EfficientNet(
-        num_classes=num_classes,
-        width_multiplier=published.width_multiplier * width_multiplier,
-        depth_multiplier=published.depth_multiplier * depth_multiplier,
-        stem_stride=stem_stride,
-        stage_strides=tuple(stage_strides),
-        dropout_rate=published.dropout_rate if dropout_rate is None else dropout_rate,
-        stochastic_depth_rate=stochastic_depth_rate,
-        numerics=Numerics(dtype, padding, bn_momentum, bn_epsilon),
-        remat=remat,
-        allow_1x1_map=allow_1x1_map,
-    )
-    _ = model.architecture  # impossible scalings fail here and not at the first call
-    return model
+    published = catalog.published(name)
+    # Impossible options fail here and not at the first call.
+    arch = catalog.architecture(name, width_multiplier, depth_multiplier, stem_stride, stage_strides)
+    stochastic_depth_rate = _given(stochastic_depth_rate, published.stochastic_depth_rate)
+    common = {
+        "num_classes": num_classes,
+        "dropout_rate": _given(dropout_rate, published.dropout_rate),
+        "numerics": Numerics(
+            dtype, _given(padding, published.padding), bn_momentum, _given(bn_epsilon, published.bn_epsilon)
+        ),
+        "remat": remat,
+        "allow_1x1_map": allow_1x1_map,
+    }
+    if name in scaling.FAMILY:
+        variant = scaling.FAMILY[name]
+        return EfficientNet(
+            width_multiplier=variant.width_multiplier * width_multiplier,
+            depth_multiplier=variant.depth_multiplier * depth_multiplier,
+            stem_stride=stem_stride,
+            stage_strides=tuple(_given(stage_strides, scaling.B0_STAGE_STRIDES)),
+            stochastic_depth_rate=stochastic_depth_rate,
+            **common,
+        )
+    if name in baselines.RESNET_BLOCKS:
+        return ResNet(architecture=arch, stochastic_depth_rate=stochastic_depth_rate, **common)
+    catalog.refuse_options(name, ["stochastic_depth_rate"] if stochastic_depth_rate else [])
+    return DenseNet(architecture=arch, **common)
+
+
+def _given(option: Any, default: Any) -> Any:
+    return default if option is None else option

@@ -1,1 +1,1 @@
-"""Weights from other implementations of EfficientNet, and back: one name map a source, one importer."""
+"""Weights from other implementations of these models, and back: one name map a source, one importer."""

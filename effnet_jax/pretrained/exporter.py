@@ -42,6 +42,8 @@ def to_timm(loaded: checkpoint.Loaded) -> Exported:
       UserError: timm has no such model.
     """
     options = loaded.metadata["model"]
+    if options["name"] not in scaling.FAMILY:
+        raise UserError(f"only EfficientNets are exported to timm, and this is a {options['name']}")
     model = create_model(**options)
     published = scaling.variant(options["name"])
     if (model.width_multiplier, model.depth_multiplier) != (

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from effnet_jax import environment, scaling
+from effnet_jax import catalog, environment
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models import layers
@@ -176,7 +176,7 @@ def _converted(source: Source, matched: Match, path: pathlib.Path) -> dict[str, 
 
 
 def _initial(missing: Sequence[Variable]) -> dict[str, np.ndarray]:
-    """Initialises variables as `EfficientNet` does."""
+    """Initialises variables as the models do."""
     arrays = {}
     for index, variable in enumerate(missing):
         key = jax.random.fold_in(jax.random.key(0), index)
@@ -198,14 +198,12 @@ def _initial(missing: Sequence[Variable]) -> dict[str, np.ndarray]:
 
 def _make_identities(model: str, arrays: dict[str, np.ndarray], blocks: set[str]) -> tuple[str, ...]:
     """Zeroes the last convolution and BatchNorm of each residual block among `blocks`; returns their names."""
-    published = scaling.variant(model)
-    arch = scaling.architecture(published.width_multiplier, published.depth_multiplier)
-    names = tuple(block.name for block in arch.blocks if block.residual and block.name in blocks)
-    for name in names:
-        for end in ("project_conv/kernel", "project_bn/scale", "project_bn/bias"):
-            path = f"params/{name}/{end}"
+    ends = {name: end for name, end in catalog.architecture(model).residual_ends.items() if name in blocks}
+    for name, end in ends.items():
+        for array in ("conv/kernel", "bn/scale", "bn/bias"):
+            path = f"params/{name}/{end}_{array}"
             arrays[path] = np.zeros_like(arrays[path])
-    return names
+    return tuple(ends)
 
 
 def _preprocess(

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from effnet_jax import scaling
+from effnet_jax import catalog
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.sources import Source, Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable, variables
@@ -57,12 +57,11 @@ def match(source: Source, model: str, tensors: Tensors, num_classes: int) -> Mat
 
     Args:
       source: whose names and layout.
-      model: name in our family.
+      model: name in our catalog.
       tensors: all of a file.
       num_classes: width of the classifier where the file has none.
     """
-    published = scaling.variant(model)
-    arch = scaling.architecture(published.width_multiplier, published.depth_multiplier)
+    arch = catalog.architecture(model)
     tensors = {
         name: array for name, array in source.rename(tensors, arch).items() if not re.search(source.ignored, name)
     }
@@ -89,7 +88,7 @@ def looks_like(tensors: Tensors, asked: Match) -> tuple[str, str] | None:
     candidates = [
         (match(source, model, tensors, asked.num_classes).problems, source.name, model)
         for source in SOURCES.values()
-        for model in scaling.FAMILY
+        for model in source.models
     ]
     problems, source_name, model = min(candidates)
     return None if problems > _MAX_UNEXPLAINED * asked.problems else (source_name, model)

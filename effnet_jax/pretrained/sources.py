@@ -2,11 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from effnet_jax import scaling
+from effnet_jax.architecture import Architecture
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
 
 Tensors = dict[str, np.ndarray]
@@ -23,7 +24,7 @@ class Settings:
     """What a source's model is, apart from its weights.
 
     Attributes:
-      model: name in our family.
+      model: name in our catalog.
       padding, bn_epsilon: of `create_model`.
       resolution, crop_fraction, mean, std: of `Preprocess`, as the source evaluates the model.
     """
@@ -66,7 +67,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """An implementation of EfficientNet that weights come from.
+    """An implementation that weights come from.
 
     Attributes:
       name: as in `--from`.
@@ -76,17 +77,19 @@ class Source:
       ignored: regular expression of tensors that a file may hold and the model does not need.
       rename: (tensors of a file, architecture) -> the same under the names that `layers` gives.
       normalization: tensors of a file -> mean and std, as fractions of 255, where the file has its own.
+      models: those of ours that it has.
     """
 
     name: str
     layout: Layout
     settings: Callable[[str], Settings]
-    layers: Callable[[scaling.Architecture], dict[str, str]]
+    layers: Callable[[Architecture], dict[str, str]]
     ignored: str
-    rename: Callable[[Tensors, scaling.Architecture], Tensors] = lambda tensors, arch: tensors
+    rename: Callable[[Tensors, Architecture], Tensors] = lambda tensors, arch: tensors
     normalization: Callable[[Tensors], tuple[Channels, Channels] | None] = lambda tensors: None
+    models: Sequence[str] = tuple(scaling.FAMILY)
 
-    def names(self, arch: scaling.Architecture, variables: list[Variable]) -> dict[str, Variable]:
+    def names(self, arch: Architecture, variables: list[Variable]) -> dict[str, Variable]:
         """Returns {their tensor name: our variable}."""
         layers = self.layers(arch)
         return {layers[variable.layer] + self.layout.leaf(variable): variable for variable in variables}

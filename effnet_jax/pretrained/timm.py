@@ -1,10 +1,15 @@
-"""timm: `efficientnet_bX` (PyTorch's padding) and `tf_efficientnet_bX` (TensorFlow's), same tensor names."""
+"""timm: `efficientnet_bX` (PyTorch's padding) and `tf_efficientnet_bX` (TensorFlow's), same tensor names.
+
+Its ResNets and DenseNets have the names of torchvision's.
+"""
 
 import dataclasses
 import re
 
-from effnet_jax import scaling
+from effnet_jax import baselines, scaling
+from effnet_jax.architecture import Architecture
 from effnet_jax.errors import UserError
+from effnet_jax.pretrained import torch_baselines
 from effnet_jax.pretrained.sources import (
     INCEPTION_MEAN,
     INCEPTION_STD,
@@ -20,6 +25,7 @@ from effnet_jax.pretrained.variables import CLASSIFIER, with_block_indices
 TF_PREFIX = "tf_"
 # A model's name may go on with the tag of its weights: "tf_efficientnet_b4.ap_in1k", "tf_efficientnet_b4_ns".
 _NAME = re.compile(r"(?P<tf>tf_)?(?P<model>efficientnet_[a-z0-9]+)(?:[._](?P<tag>.+))?")
+_BASELINE_NAME = re.compile(rf"(?P<model>{'|'.join(baselines.NAMES)})(?:\.(?P<tag>.+))?")
 # Trained on images scaled to -1..1: AdvProp, and timm's own "ra4" recipe.
 _INCEPTION_TAGS = ("ap", "ra4")
 # Test resolution and crop of the weights that timm trained itself (its default_cfgs).
@@ -31,17 +37,25 @@ _TIMM_TRAINED = {
     "efficientnet_b4": (384, 1.0),
     "efficientnet_b5": (448, 1.0),
 }
+# The same of the baselines' weights, by the first part of their tag; without a tag timm takes a1 or tv.
+_BASELINES_TRAINED = {"a1": (288, 1.0), "a2": (288, 1.0), "tv": (224, 0.875), "gluon": (224, 0.875)}
+_BASELINES_DEFAULT_TAG = {"resnet50": "a1", "resnet152": "a1", "densenet201": "tv"}
 
 
 def settings(name: str) -> Settings:
-    """Settings of a timm model; the tag of its weights decides the normalisation.
+    """Settings of a timm model; the tag of its weights decides how it sees an image.
 
     Raises:
-      UserError: no model of the family has that name.
+      UserError: we have no model of that name, or do not know the tag.
     """
+    if baseline := _BASELINE_NAME.fullmatch(name):
+        return _baseline_settings(baseline["model"], baseline["tag"])
     match = _NAME.fullmatch(name)
     if match is None:
-        raise UserError(f"unknown timm model {name!r}; use tf_efficientnet_b0 or efficientnet_b0 and the like")
+        raise UserError(
+            f"unknown timm model {name!r}; use tf_efficientnet_b0, efficientnet_b0 and the like, "
+            f"or {', '.join(baselines.NAMES)}"
+        )
     found = authors_settings(match["model"])
     if not match["tf"]:
         resolution, crop = _TIMM_TRAINED.get(found.model, (found.resolution, found.crop_fraction))
@@ -57,8 +71,20 @@ def settings(name: str) -> Settings:
     return found
 
 
-def layers(arch: scaling.Architecture) -> dict[str, str]:
+def _baseline_settings(model: str, tag: str | None) -> Settings:
+    recipe = (tag or _BASELINES_DEFAULT_TAG[model]).split("_")[0]
+    if recipe not in _BASELINES_TRAINED:
+        raise UserError(
+            f"how timm evaluates {model}.{tag} is not known here; leave the tag out and give --resolution and "
+            "--crop_fraction"
+        )
+    return Settings(model, "SYMMETRIC", TORCH_BN_EPSILON, *_BASELINES_TRAINED[recipe])
+
+
+def layers(arch: Architecture) -> dict[str, str]:
     """Maps our layers to timm's; its blocks without expansion are another class with other numbers."""
+    if isinstance(arch, baselines.Baseline):
+        return torch_baselines.layers(arch)
     named = {
         "stem/conv": "conv_stem",
         "stem/bn": "bn1",
@@ -78,4 +104,12 @@ def layers(arch: scaling.Architecture) -> dict[str, str]:
     return named
 
 
-SOURCE = Source("timm", TORCH, settings, layers, ignored=TORCH_IGNORED)
+SOURCE = Source(
+    "timm",
+    TORCH,
+    settings,
+    layers,
+    ignored=TORCH_IGNORED,
+    rename=torch_baselines.renamed,
+    models=(*scaling.FAMILY, *baselines.NAMES),
+)

@@ -1,7 +1,9 @@
-"""torchvision: `torchvision.models.efficientnet_b0` ... `efficientnet_b7`."""
+"""torchvision: `torchvision.models.efficientnet_b0` ... `efficientnet_b7` and the baselines."""
 
-from effnet_jax import scaling
+from effnet_jax import baselines
+from effnet_jax.architecture import Architecture
 from effnet_jax.errors import UserError
+from effnet_jax.pretrained import torch_baselines
 from effnet_jax.pretrained.sources import (
     TF_BN_EPSILON,
     TORCH,
@@ -23,6 +25,7 @@ _EVALUATION = {
     "efficientnet_b5": (456, 456),
     "efficientnet_b6": (528, 528),
     "efficientnet_b7": (600, 600),
+    **dict.fromkeys(baselines.NAMES, (224, 256)),
 }
 _EPSILON_OF_TF = (
     "efficientnet_b5",
@@ -45,8 +48,10 @@ def settings(name: str) -> Settings:
     return Settings(model, "SYMMETRIC", epsilon, crop, crop / resized)
 
 
-def layers(arch: scaling.Architecture) -> dict[str, str]:
-    """Maps our layers to torchvision's, which numbers the layers of a block in sequence."""
+def layers(arch: Architecture) -> dict[str, str]:
+    """Maps our layers to torchvision's, which numbers the layers of an EfficientNet's block in sequence."""
+    if isinstance(arch, baselines.Baseline):
+        return torch_baselines.layers(arch)
     named = {
         "stem/conv": "features.0.0",
         "stem/bn": "features.0.1",
@@ -71,4 +76,12 @@ def layers(arch: scaling.Architecture) -> dict[str, str]:
     return named
 
 
-SOURCE = Source("torchvision", TORCH, settings, layers, ignored=TORCH_IGNORED)
+SOURCE = Source(
+    "torchvision",
+    TORCH,
+    settings,
+    layers,
+    ignored=TORCH_IGNORED,
+    rename=torch_baselines.renamed,
+    models=tuple(_EVALUATION),
+)

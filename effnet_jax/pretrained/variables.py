@@ -1,4 +1,4 @@
-"""The variables of an EfficientNet by path and shape, in pure Python.
+"""The variables of a model by path and shape, in pure Python.
 
 The paths are those of the Flax module, joined by slashes: "params/stage2_block1/se/reduce/kernel",
 "batch_stats/stem/bn/mean". A layer is such a path without its collection and its leaf.
@@ -7,6 +7,8 @@ The paths are those of the Flax module, joined by slashes: "params/stage2_block1
 import dataclasses
 
 from effnet_jax import scaling
+from effnet_jax.architecture import Architecture
+from effnet_jax.baselines import Baseline
 
 CLASSIFIER = "classifier"
 
@@ -47,17 +49,32 @@ class Variable:
         return self.layer.split("/")[0]
 
 
-def variables(arch: scaling.Architecture, num_classes: int) -> list[Variable]:
+def variables(arch: Architecture, num_classes: int) -> list[Variable]:
     """Lists every variable of `arch`, in the order of the forward pass."""
+    inside = _of_baseline(arch) if isinstance(arch, Baseline) else _of_efficientnet(arch)
+    return [*inside, *_kernel(CLASSIFIER, arch.head_filters, num_classes, bias=True)]
+
+
+def _of_baseline(arch: Baseline) -> list[Variable]:
+    listed: list[Variable] = []
+    for layer in arch.layers:
+        for conv in layer.convolutions:
+            k = conv.kernel_size
+            listed += _kernel(f"{layer.module_name}/{conv.conv_name}", k, k, conv.in_filters, conv.out_filters)
+            listed += _batch_norm(f"{layer.module_name}/{conv.norm_name}", conv.norm_filters)
+        if layer.own_norm_filters:
+            listed += _batch_norm(f"{layer.module_name}/bn", layer.own_norm_filters)
+    return listed
+
+
+def _of_efficientnet(arch: scaling.Architecture) -> list[Variable]:
     listed: list[Variable] = []
 
     def kernel(layer: str, *shape: int, bias: bool = False) -> None:
-        listed.append(Variable("params", layer, "kernel", shape))
-        if bias:
-            listed.append(Variable("params", layer, "bias", shape[-1:]))
+        listed.extend(_kernel(layer, *shape, bias=bias))
 
     def batch_norm(layer: str, filters: int) -> None:
-        listed.extend(Variable(collection, layer, leaf, (filters,)) for collection, leaf in BN_LEAVES)
+        listed.extend(_batch_norm(layer, filters))
 
     kernel("stem/conv", 3, 3, 3, arch.stem_filters)
     batch_norm("stem/bn", arch.stem_filters)
@@ -74,8 +91,16 @@ def variables(arch: scaling.Architecture, num_classes: int) -> list[Variable]:
         batch_norm(f"{block.name}/project_bn", block.out_filters)
     kernel("head_conv/conv", 1, 1, arch.blocks[-1].out_filters, arch.head_filters)
     batch_norm("head_conv/bn", arch.head_filters)
-    kernel(CLASSIFIER, arch.head_filters, num_classes, bias=True)
     return listed
+
+
+def _kernel(layer: str, *shape: int, bias: bool = False) -> list[Variable]:
+    kernel = Variable("params", layer, "kernel", shape)
+    return [kernel, Variable("params", layer, "bias", shape[-1:])] if bias else [kernel]
+
+
+def _batch_norm(layer: str, filters: int) -> list[Variable]:
+    return [Variable(collection, layer, leaf, (filters,)) for collection, leaf in BN_LEAVES]
 
 
 def with_block_indices(arch: scaling.Architecture) -> list[tuple[scaling.Block, int]]:

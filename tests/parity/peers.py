@@ -86,6 +86,24 @@ class Torchvision(TorchPeer):
         return self.model.classifier(self.model.avgpool(fmap).flatten(1))
 
 
+class TorchvisionResNet(Torchvision):
+    def features(self, x):
+        model = self.model
+        x = model.maxpool(model.relu(model.bn1(model.conv1(x))))
+        return model.layer4(model.layer3(model.layer2(model.layer1(x))))
+
+    def head(self, fmap):
+        return self.model.fc(self.model.avgpool(fmap).flatten(1))
+
+
+class TorchvisionDenseNet(Torchvision):
+    def features(self, x):
+        return self.torch.relu(self.model.features(x))
+
+    def head(self, fmap):
+        return self.model.classifier(fmap.mean((2, 3)))
+
+
 class Lukemelas(TorchPeer):
     suffix = ".bin"
 

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.parity
 
 NUM_CLASSES = 100
 TOLERANCE = 1e-4
-FAMILY = [f"efficientnet_b{i}" for i in range(8)]
+# A model's weights and compiled functions are made once, so all its cases belong to one worker.
+FAMILY = [pytest.param(f"efficientnet_b{i}", marks=pytest.mark.xdist_group(f"b{i}")) for i in range(8)]
 SIZES = ("native", 191, 222, 61)
 PEERS = {
     "timm": ("timm", peers.Timm, "{}"),

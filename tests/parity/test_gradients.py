@@ -1,4 +1,4 @@
-"""Gradients of the loss of B0 against timm's, in both modes of BatchNorm."""
+"""Gradients of the loss against the peers', in both modes of BatchNorm."""
 
 import jax
 import numpy as np
@@ -16,10 +16,14 @@ pytestmark = pytest.mark.parity
 NUM_CLASSES, SIZE, BATCH = 10, 64, 4
 LABELS = np.array([1, 7, 0, 3])
 TOLERANCE = 1e-3
+PEERS = {  # our model: source, peer, their model
+    "efficientnet_b0": ("timm", peers.Timm, "tf_efficientnet_b0"),
+    "resnet50": ("torchvision", peers.TorchvisionResNet, "resnet50"),
+}
 
 
-def our_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
-    model = create_model("efficientnet_b0", NUM_CLASSES, dropout_rate=0.0, stochastic_depth_rate=0.0)
+def our_gradients(name: str, train: bool, weights: dict) -> dict[str, np.ndarray]:
+    model = create_model(name, NUM_CLASSES, dropout_rate=0.0, stochastic_depth_rate=0.0)
 
     @jax.jit
     def gradients(params, statistics, x):
@@ -32,12 +36,13 @@ def our_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
         return jax.grad(loss)(params)
 
     found = gradients(weights["params"], weights["batch_stats"], images(SIZE, count=BATCH))
-    return to_source(SOURCES["timm"], model, {"params": found, "batch_stats": weights["batch_stats"]})
+    return to_source(SOURCES[PEERS[name][0]], model, {"params": found, "batch_stats": weights["batch_stats"]})
 
 
-def their_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
-    peer = peers.Timm("tf_efficientnet_b0", NUM_CLASSES, SIZE)
-    peer.load(to_source(SOURCES["timm"], create_model("efficientnet_b0", NUM_CLASSES), weights))
+def their_gradients(name: str, train: bool, weights: dict) -> dict[str, np.ndarray]:
+    source, peer_class, their_name = PEERS[name]
+    peer = peer_class(their_name, NUM_CLASSES, SIZE)
+    peer.load(to_source(SOURCES[source], create_model(name, NUM_CLASSES), weights))
     model, torch = peer.model.train(train), peer.torch
     model.zero_grad()
     x = torch.from_numpy(images(SIZE, count=BATCH).astype(np.float64).transpose(0, 3, 1, 2).copy())
@@ -46,10 +51,11 @@ def their_gradients(train: bool, weights: dict) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["moving statistics", "batch statistics"])
-def test_every_gradient_agrees(train):
-    weights = well_conditioned("efficientnet_b0", NUM_CLASSES)
-    ours, theirs = our_gradients(train, weights), their_gradients(train, weights)
-    params = [v for v in variables(create_model("efficientnet_b0").architecture, 1000) if v.collection == "params"]
+@pytest.mark.parametrize("name", PEERS)
+def test_every_gradient_agrees(name, train):
+    weights = well_conditioned(name, NUM_CLASSES)
+    ours, theirs = our_gradients(name, train, weights), their_gradients(name, train, weights)
+    params = [v for v in variables(create_model(name).architecture, 1000) if v.collection == "params"]
     assert len(theirs) == len(params)
     scale = max(np.linalg.norm(gradient) for gradient in theirs.values())
     for name, gradient in theirs.items():

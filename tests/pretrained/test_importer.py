@@ -86,7 +86,7 @@ def test_settings_of_the_sources():
     assert brief("keras", "EfficientNetB5") == ("efficientnet_b5", "SAME", 1e-3, 456, 0.934)
     assert SOURCES["timm"].settings("tf_efficientnet_b2.ap_in1k").mean == (0.5, 0.5, 0.5)
     assert SOURCES["timm"].settings("tf_efficientnet_b2_ns").mean == (0.485, 0.456, 0.406)
-    for source_name, name in (("timm", "resnet50"), ("torchvision", "efficientnet_b8"), ("keras", "b0")):
+    for source_name, name in (("timm", "resnet51"), ("torchvision", "efficientnet_b8"), ("keras", "b0")):
         with pytest.raises(UserError):
             SOURCES[source_name].settings(name)
 
