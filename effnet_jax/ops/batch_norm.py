@@ -76,6 +76,8 @@ def _forward(eps, swish, x, scale, bias):
 
 def _backward(eps, swish, residuals, cotangents):
     x, mean, rstd, scale, bias = residuals
+    # Otherwise XLA finds the forward pass's intermediate values to be the same and keeps them in memory.
+    mean, rstd = lax.optimization_barrier((mean, rstd))
     axes = tuple(range(x.ndim - 1))
     count = x.size // x.shape[-1]
     g = cotangents[0].astype(mean.dtype)
@@ -83,12 +85,13 @@ def _backward(eps, swish, residuals, cotangents):
         z = _affine(x, mean, rstd, scale, bias)
         gate = jax.nn.sigmoid(z)
         g = g * (gate * (1 + z * (1 - gate)))
-    centred = x.astype(mean.dtype) - mean
+    x_in = x.astype(mean.dtype)
     dbias = g.sum(axes)
-    dscale = (g * centred).sum(axes) * rstd
+    dscale = ((g * x_in).sum(axes) - mean * dbias) * rstd
     factor = rstd * scale
-    # dx = scale * rstd * (g - mean(g) - normalised * mean(g * normalised)), gathered by what varies in it.
-    dx = factor * g - centred * (factor * rstd * dscale / count) - factor * dbias / count
+    # dx = factor * (g - mean(g) - normalised * mean(g * normalised)), gathered by what varies in it.
+    k = factor * rstd * dscale / count
+    dx = factor * g - k * x_in + (k * mean - factor * dbias / count)
     return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias.dtype)
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from jax import lax
 
-from effnet_jax.ops import depthwise
+from effnet_jax.ops import depthwise, shifted_sums
 from effnet_jax.ops.depthwise import depthwise_conv
+from effnet_jax.ops.geometry import Axis, explicit_padding
 
 
 def reference(x, kernel, stride=1, padding="SAME"):
@@ -71,7 +72,7 @@ def test_map_smaller_than_the_kernel(size):
 @pytest.mark.parametrize("height, k, stride", [(67, 3, 1), (71, 5, 2)])
 def test_filter_gradient_in_parts_of_an_image(height, k, stride):
     """More output rows than one step of the filter gradient takes, and not a multiple of it."""
-    assert -(-height // stride) > depthwise._UNROLLED_ROWS
+    assert -(-height // stride) > shifted_sums._UNROLLED_ROWS
     assert_equal_in_float64(2, height, 3, k, stride, "SAME")
 
 
@@ -91,15 +92,15 @@ def test_any_geometry(batch, height, width, k, stride, padding):
 
 @hypothesis.given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 4))
 def test_same_padding_gives_ceil_of_size_over_stride(size, k, stride):
-    [(low, high)] = depthwise.explicit_padding([size], [k], stride, "SAME")
-    assert depthwise.Axis(size, k, stride, low, high).output == -(-size // stride)
+    [(low, high)] = explicit_padding([size], [k], stride, "SAME")
+    assert Axis(size, k, stride, low, high).output == -(-size // stride)
     assert 0 <= high - low <= 1
 
 
 @hypothesis.given(*[st.integers(1, 12)] * 2, st.integers(1, 3), *[st.integers(0, 4)] * 2)
 def test_taps_and_spans_cover_exactly_what_meets_the_image(size, k, stride, low, high):
     hypothesis.assume(size + low + high >= k)
-    axis = depthwise.Axis(size, k, stride, low, high)
+    axis = Axis(size, k, stride, low, high)
     meets = {
         (p, i, i * stride + p - low) for p in range(k) for i in range(axis.output) if 0 <= i * stride + p - low < size
     }
@@ -186,19 +187,21 @@ def test_the_platform_lowered_for_chooses_the_formulation():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_default_formulation_of_other_platforms(stride):
-    """What a GPU or TPU runs, run here, with its gradients against the CPU's."""
+    """Every formulation, a GPU's and TPU's included, run here."""
     with jax.enable_x64(True):
         x, kernel = example(2, 7, 6, 5)
-        axes = [
-            depthwise.Axis(n, 5, stride, *pad)
-            for n, pad in zip((7, 6), depthwise.explicit_padding((7, 6), (5, 5), stride, "SAME"))
-        ]
-        geometry = depthwise.Geometry(*axes)
+        geometry = depthwise.geometry(x.shape, kernel.shape, stride, "SAME")
         y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)
         g = cotangent(y)
-        np.testing.assert_allclose(depthwise._lax_forward(geometry, x, kernel), y, atol=1e-11)
-        np.testing.assert_allclose(depthwise._lax_input_gradient(geometry, g, kernel), dx, atol=1e-11)
-        np.testing.assert_allclose(depthwise._lax_filter_gradient(geometry, x, g), dw, atol=1e-11)
+        arguments = {"forward": (x, kernel, y), "input gradient": (g, kernel, dx), "filter gradient": (x, g, dw)}
+        for direction, (a, b, expected) in arguments.items():
+            for formulation in depthwise.FORMULATIONS[direction].values():
+                np.testing.assert_allclose(formulation(geometry, a, b), expected, atol=1e-11)
+
+
+def test_padding_that_leaves_the_size_as_it_was():
+    """One row above is added and the last one, which no output reads, goes: padded, but not larger."""
+    assert_equal_in_float64(2, 4, 4, 2, 2, ((1, 0), (1, 0)))
 
 
 @pytest.mark.parametrize(
