@@ -1,0 +1,138 @@
+"""The figures of a benchmark as Markdown. Imports no JAX."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+METHOD = """\
+Every implementation has a process of its own with the same allocator and compiler settings; all are built first,
+then they take turns. Images/s: median over the rounds [slowest, fastest round]; the ratio is the median of the ratios
+round by round. Training is a step of plain SGD on the cross-entropy, without dropout and stochastic depth, for
+everybody; inference is the forward pass. FLOP/s count 2 a MAC forward and twice that again backward; bytes/s are what
+XLA says the compiled step reads and writes."""
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """Returns the whole report; sections that were not run are left out."""
+    writers = {
+        "results": _steps,
+        "startup": _startup,
+        "memory": _memory,
+        "loop": _loop,
+        "operations": _operations,
+        "depthwise": _depthwise,
+    }
+    parts = [_machine(data), *(writer(data[key]) for key, writer in writers.items() if data.get(key))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(data: dict[str, Any]) -> str:
+    machine = data["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return "\n".join(
+        [
+            "# Benchmark",
+            "",
+            f"`{data['command']}`",
+            "",
+            f"{data['date']}, commit {machine['commit']}, {machine['hardware']}; peaks measured in the same run: "
+            f"{machine['flops'] / 1e9:,.0f} GFLOP/s ({data['dtype']} matrix product), "
+            f"{machine['bytes'] / 1e9:,.1f} GB/s (sum of two large arrays).",
+            "",
+            f"Versions: {versions}.",
+            "",
+            METHOD,
+        ]
+    )
+
+
+def _steps(results: Sequence[dict[str, Any]]) -> str:
+    header = (
+        "case",
+        "implementation",
+        "images/s",
+        "effnet_jax is faster by",
+        "compile, s",
+        "peak memory, MB",
+        "of peak FLOP/s",
+        "of peak bytes/s",
+    )
+    rows = []
+    for r in results:
+        case = f"{r['mode']} {r['batch_size']} @ {r['resolution']}"
+        if "failure" in r:
+            rows.append((case, r["implementation"], f"failed: {r['failure']}", *[""] * 5))
+            continue
+        rows.append(
+            (
+                case,
+                r["implementation"],
+                f"{r['images_per_second']:.4g} [{r['min']:.4g}, {r['max']:.4g}]",
+                f"{r['ours_is_faster_by']:.2f}x" if r["ours_is_faster_by"] else "",
+                f"{r['compile_seconds']:.1f}" if r["compile_seconds"] is not None else "-",
+                f"{r['peak_memory_mb']:,.0f}",
+                f"{r['share_of_peak_flops']:.1%}",
+                f"{r['share_of_peak_bytes']:.0%}" if r["share_of_peak_bytes"] else "",
+            )
+        )
+    return "## Steps\n\n" + table(header, rows)
+
+
+def _startup(found: dict[str, Any]) -> str:
+    return (
+        f"## Compiling\n\n{found['case']}: {found['first_start_seconds']:.1f} s on the first start (tracing included), "
+        f"{found['second_start_seconds']:.1f} s on the second, with the persistent compilation cache."
+    )
+
+
+def _memory(found: Sequence[dict[str, Any]]) -> str:
+    rows = [(f["case"], f"{f['peak_memory_mb']:,.0f}", f"{f['images_per_second']:.4g}") for f in found]
+    return "## Memory\n\n" + table(("case", "peak memory, MB", "images/s"), rows)
+
+
+def _loop(found: dict[str, Any]) -> str:
+    return (
+        f"## The training loop\n\n{found['case']} on {found['data']}, the full recipe (RMSProp, EMA, augmentation, "
+        f"metrics): bare step "
+        f"{found['step']:.4g} images/s, whole loop {found['loop']:.4g} images/s ({found['loop'] / found['step']:.1%}); "
+        f"handing a step to the device takes the host {found['host_share']:.2%} of the step's time."
+    )
+
+
+def _operations(profiles: Sequence[dict[str, Any]]) -> str:
+    parts = ["## Where a step of effnet_jax goes"]
+    for found in profiles:
+        whole = sum(row["milliseconds"] for row in found["rows"])
+        rows = [
+            (
+                row["layer"],
+                row["direction"],
+                f"{row['milliseconds']:.1f}",
+                f"{row['milliseconds'] / whole:.0%}",
+                f"{row['operations']:.0f}",
+            )
+            for row in found["rows"]
+        ]
+        header = ("layer", "direction", "ms a step", "share", "operations")
+        parts.append(f"{found['case']}, {whole:.0f} ms in all:\n\n" + table(header, rows))
+    return "\n\n".join(parts)
+
+
+def _depthwise(profiles: Sequence[dict[str, Any]]) -> str:
+    parts = ["## Depthwise convolution by shape"]
+    for found in profiles:
+        names = list(found["rows"][0]["milliseconds"])
+        rows = [
+            (row["shape"], str(row["layers"]), row["direction"], *(f"{row['milliseconds'][n]:.3f}" for n in names))
+            for row in found["rows"]
+        ]
+        totals = [f"{sum(row['layers'] * row['milliseconds'][n] for row in found['rows']):.1f}" for n in names]
+        rows.append(("all layers", "", "", *totals))
+        header = ("input, kernel, stride", "layers", "direction", *(f"{name}, ms" for name in names))
+        parts.append(f"{found['case']}:\n\n" + table(header, rows))
+    return "\n\n".join(parts)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,133 @@
+"""One implementation in a process of its own, run on request. Imports JAX or torch only inside the process."""
+
+import importlib
+import os
+import resource
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from effnet_jax import runtime
+from effnet_jax.benchmark.case import OURS, Case
+from effnet_jax.errors import UserError
+
+WARM_UP_STEPS = 2
+
+
+class WorkerFailedError(UserError):
+    """Something could not be built or run; the message says why."""
+
+
+class Worker:
+    """The parent's end of a process that holds one compiled, warm implementation.
+
+    Attributes:
+      compile_seconds: building the step; None where nothing is compiled.
+      step_seconds: one step, roughly, for choosing how many make a round.
+      cost: what XLA says of the step (`bytes accessed`); empty for others.
+    """
+
+    def __init__(self, implementation: str, case: Case, cache_dir: str | None = None):
+        context = get_context("spawn")  # a fresh interpreter: nothing of ours is loaded there yet
+        self._connection, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child, implementation, case, cache_dir), daemon=True)
+        self._process.start()
+        child.close()
+        self.compile_seconds, self.step_seconds, self.cost = self._receive()
+
+    def run(self, steps: int) -> float:
+        """Returns the seconds that a number of steps took."""
+        self._connection.send(steps)
+        return self._receive()
+
+    def finish(self) -> int:
+        """Ends the process; returns its peak memory in bytes (of the device, where that is not the host)."""
+        self._connection.send(None)
+        peak = self._receive()
+        self._process.join()
+        return peak
+
+    def stop(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+        self._process.join()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise WorkerFailedError(f"its process ended with code {self._process.exitcode}") from None
+        if isinstance(answer, Exception):
+            raise WorkerFailedError(f"{type(answer).__name__}: {answer}") from None
+        return answer
+
+
+def isolated(module: str, function: str, *arguments: Any) -> Any:
+    """Returns what a function of a module of ours returns in a fresh process, prepared like every other here.
+
+    Raises:
+        WorkerFailedError: it raised.
+    """
+    context = get_context("spawn")
+    connection, child = context.Pipe()
+    process = context.Process(target=_call, args=(child, module, function, arguments))  # may have children
+    process.start()
+    child.close()
+    try:
+        answer = connection.recv()
+    except EOFError:
+        answer = RuntimeError("the process ended without an answer")
+    process.join()
+    if isinstance(answer, Exception):
+        raise WorkerFailedError(str(answer))
+    return answer
+
+
+def _call(connection: Connection, module: str, function: str, arguments: tuple) -> None:
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    try:
+        runtime.prepare_process()
+        connection.send(getattr(importlib.import_module(module), function)(*arguments))
+    except Exception as error:
+        connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None) -> None:
+    """The process: the same allocator settings for everybody, then build, then steps on request."""
+    if cache_dir is None:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # a benchmark of compiling compiles
+    else:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache_dir
+    try:
+        runtime.prepare_process()
+        implementation = _build(name, case)
+        implementation.run(WARM_UP_STEPS - 1)
+        started = time.perf_counter()
+        implementation.run(1)
+        step_seconds = time.perf_counter() - started
+        connection.send((implementation.compile_seconds, step_seconds, _cost(implementation)))
+        while (steps := connection.recv()) is not None:
+            started = time.perf_counter()
+            implementation.run(steps)
+            connection.send(time.perf_counter() - started)
+        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        connection.send(implementation.accelerator_memory() or host)
+    except Exception as error:  # whatever it is, the parent reports it beside the others' figures
+        connection.send(RuntimeError(f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+
+
+def _build(name: str, case: Case) -> Any:
+    if name in (OURS, "naive"):
+        from effnet_jax.benchmark.jax_models import JaxImplementation as Implementation
+    elif name == "keras":
+        from effnet_jax.benchmark.keras_model import KerasImplementation as Implementation
+    else:
+        from effnet_jax.benchmark.torch_models import TorchImplementation as Implementation
+    return Implementation(name, case)
+
+
+def _cost(implementation: Any) -> dict[str, float]:
+    compiled = getattr(implementation, "compiled", None)
+    return dict(compiled.cost_analysis()) if compiled else {}

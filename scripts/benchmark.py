@@ -1,0 +1,74 @@
+"""Measures speed and memory, beside other implementations: python scripts/benchmark.py --peers naive,timm
+
+`--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
+does so with every peer installed.
+"""
+
+import datetime
+import json
+import pathlib
+import shlex
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+
+from effnet_jax import atomic, cli, runtime
+from effnet_jax.benchmark import report, run
+from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
+
+SECTIONS = ("steps", "startup", "memory", "loop", "operations", "depthwise")
+
+MODEL = flags.DEFINE_string("model", "efficientnet_b0", "Name of the model.")
+MODE = flags.DEFINE_list("mode", list(MODES), "train, inference or both.")
+BATCH_SIZE = flags.DEFINE_multi_integer("batch_size", [32], "Images a step; may be repeated.")
+RESOLUTION = flags.DEFINE_multi_integer("resolution", [64], "Side of the images in pixels; may be repeated.")
+DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "Compute dtype.")
+REMAT = flags.DEFINE_bool("remat", False, "Recompute blocks in the backward pass (ours only).")
+PEER_NAMES = flags.DEFINE_list("peers", [], f"Any of {', '.join(PEERS)}.")
+SUITE = flags.DEFINE_enum("suite", None, list(SUITES), "A fixed set of cases and all sections.")
+SECTION_NAMES = flags.DEFINE_list("sections", None, f"Any of {', '.join(SECTIONS)}; default steps, or all of a suite.")
+DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
+ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each implementation.", lower_bound=1)
+ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
+PROFILE = flags.DEFINE_string("profile", None, "Keep a trace of our step in this folder (TensorBoard, Perfetto).")
+OUTPUT = flags.DEFINE_string("output", None, "Also write the report there, .md; the data beside it, .json.")
+JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+
+
+def main(arguments: list[str]) -> None:
+    cli.refuse(arguments)
+    check_names("section", SECTION_NAMES.value or [], SECTIONS)
+    check_peers(PEER_NAMES.value)
+    if SUITE.value:
+        chosen = SUITES[SUITE.value]
+    else:
+        chosen = cases(MODEL.value, MODE.value, BATCH_SIZE.value, RESOLUTION.value, DTYPE.value, REMAT.value)
+    if DEVICE.value:
+        runtime.select_platform(DEVICE.value)
+    wanted = SECTION_NAMES.value or (list(SECTIONS) if SUITE.value else ["steps"])
+    if PROFILE.value and "operations" not in wanted:
+        wanted.append("operations")
+    data = run.run(
+        chosen,
+        PEER_NAMES.value,
+        wanted,
+        rounds=ROUNDS.value,
+        round_seconds=ROUND_SECONDS.value,
+        trace_folder=PROFILE.value,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    data["command"] = "python " + shlex.join(sys.argv)
+    data["date"] = datetime.date.today().isoformat()
+    if OUTPUT.value:
+        path = pathlib.Path(OUTPUT.value)
+        texts = {".json": json.dumps(data, indent=1) + "\n", ".md": report.markdown(data)}
+        for suffix, text in texts.items():
+            with atomic.whole_file(path.with_suffix(suffix)) as file:
+                file.write(text.encode())
+    print(json.dumps(data) if JSON.value else report.markdown(data))
+
+
+if __name__ == "__main__":
+    cli.run(main)
