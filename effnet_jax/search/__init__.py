@@ -1,0 +1,1 @@
+"""Searches and studies: many training runs as one Optuna study, on one machine or on many."""

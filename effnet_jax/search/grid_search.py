@@ -1,0 +1,110 @@
+"""Grid search for the compound coefficients (paper section 3.3), from a config to a ranking on disk."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from effnet_jax import config as config_lib
+from effnet_jax.errors import UserError
+from effnet_jax.search import candidates as candidates_lib
+from effnet_jax.search import ranking, report
+from effnet_jax.search.candidates import Candidate
+from effnet_jax.search.queue import Task
+from effnet_jax.search.runner import Outcome, run_study
+from effnet_jax.training.setup import load_data
+
+STUDY = "grid_search"
+
+
+def search(
+    config: ml_collections.ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    storage_url: str = "",
+    retry_failed: bool = False,
+) -> dict[str, Any]:
+    """Trains every candidate with every seed and ranks them by validation accuracy.
+
+    Started again, or on more machines with the same storage, it goes on with what is left.
+
+    Args:
+      config: see configs/grid_search.py.
+      workdir: for the runs and the report.
+      storage_url: an Optuna storage that several machines share; empty for SQLite in the workdir.
+      retry_failed: try again what failed in earlier starts.
+
+    Returns:
+      What `grid_search.json` holds.
+
+    Raises:
+      UserError: the config, the storage or the workdir will not do, or not one trial finished.
+      RunInterrupted: SIGTERM or Ctrl-C.
+    """
+    config_lib.check(config.train)
+    if not config.search.seeds or len(set(config.search.seeds)) != len(config.search.seeds):
+        raise UserError(f"config.search.seeds must be different numbers, got {tuple(config.search.seeds)}")
+    found = candidates_lib.candidates(config.search, config.train)
+    load_data(config.train)  # what is wrong with the data would be wrong for every trial
+    outcomes = run_study(
+        STUDY,
+        tasks(config, found),
+        pathlib.Path(workdir),
+        description=_description(config),
+        storage_url=storage_url,
+        pruner=config.search.pruner,
+        retry_failed=retry_failed,
+    )
+    if all(outcome.state == "failed" for outcome in outcomes):
+        raise UserError(f"every trial failed, the first one so: {outcomes[0].reason}; --retry_failed starts them again")
+    return report.write(pathlib.Path(workdir), _results(config, found, outcomes), outcomes)
+
+
+def tasks(config: ml_collections.ConfigDict, found: list[Candidate]) -> list[Task]:
+    """Returns the runs of the search, seed by seed: an early stop leaves whole seeds behind."""
+    listed = []
+    for seed in config.search.seeds:
+        for candidate in found:
+            run = candidates_lib.scaled(config.train, candidate)
+            run.seed = seed
+            params = {**dict(zip(("alpha", "beta", "gamma"), candidate.coefficients)), "seed": seed}
+            listed.append(Task(f"{candidate.name}_seed{seed}", params, run))
+    return listed
+
+
+def _description(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What makes the study what it is; where the data lie is no part of it, as for a run."""
+    train = config_lib.flatten(config.train)
+    kept = {f"train.{key}": value for key, value in train.items() if key not in config_lib.LOCATION_KEYS}
+    return {f"search.{key}": value for key, value in config_lib.flatten(config.search).items()} | kept
+
+
+def _results(config: ml_collections.ConfigDict, found: list[Candidate], outcomes: list[Outcome]) -> dict[str, Any]:
+    by_task = {outcome.task.name: outcome for outcome in outcomes}
+    seeds = list(config.search.seeds)
+    accuracies = {
+        candidate.name: [by_task[f"{candidate.name}_seed{seed}"].accuracy for seed in seeds] for candidate in found
+    }
+    finished = [outcome.results for outcome in outcomes if outcome.results]
+    count = int(finished[0]["validation"]["count"]) if finished else 0
+    ranked = ranking.rank(accuracies, count)
+    by_name = {candidate.name: candidate for candidate in found}
+    complete = [row for row in ranked if row.rank is not None]
+    chosen = by_name[complete[0].name] if complete else None
+    keys = ("alpha", "beta", "gamma", "depth_multiplier", "width_multiplier", "resolution")
+    return {
+        "model": config.train.model.name,
+        "dataset": config.train.dataset.name,
+        "constraint": {key: config.search[key] for key in ("constraint", "target", "tolerance", "step", "phi")},
+        "n": {"candidates": len(found), "seeds": seeds, "validation_images": count},
+        "chosen": {key: getattr(chosen, key) for key in keys} if chosen else None,
+        "chosen_among_equals": sum(row.within_noise for row in complete),
+        "ranking": [dataclasses.asdict(by_name[row.name]) | dataclasses.asdict(row) for row in ranked],
+        "failed": {o.task.name: o.reason for o in outcomes if o.state == "failed"},
+        "pruned": [o.task.name for o in outcomes if o.state == "pruned"],
+        "steps": sorted({run["steps"] for run in finished}),
+        "wall_seconds": round(sum(run["wall_seconds"] for run in finished), 1),
+        "hardware": sorted({str(run["hardware"]) for run in finished}),
+        "commits": sorted({str(run["commit"]) for run in finished}),
+    }

@@ -1,0 +1,73 @@
+"""Which candidate is best, and which differences are within noise. Pure Python, imports no JAX."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+
+NOISE_FACTOR = 2.0  # standard errors; about 95 % for a normal error
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """One candidate over its seeds.
+
+    Attributes:
+      name: of the candidate.
+      rank: 1 for the best; None where a seed is missing.
+      accuracies: validation accuracy by seed, None where that run did not finish.
+      mean: over the seeds; None where a seed is missing.
+      standard_error: of the mean; from the seeds or, where there is one, from the number of images.
+      behind: mean difference to the best, over the same seeds.
+      behind_error: standard error of that difference.
+      within_noise: whether the best is ahead by no more than `NOISE_FACTOR` of these.
+    """
+
+    name: str
+    rank: int | None
+    accuracies: tuple[float | None, ...]
+    mean: float | None = None
+    standard_error: float | None = None
+    behind: float | None = None
+    behind_error: float | None = None
+    within_noise: bool = False
+
+
+def rank(accuracies: dict[str, Sequence[float | None]], validation_count: int) -> list[Ranked]:
+    """Ranks candidates by mean accuracy.
+
+    The runs of one seed share data order and initialisation, so differences are taken seed by seed: what a seed
+    does to all candidates alike cancels. With one seed the error is that of counting hits among the images.
+
+    Args:
+      accuracies: name -> validation accuracy by seed, the same seeds for all; None where a run did not finish.
+      validation_count: images behind each accuracy.
+
+    Returns:
+      The best first; candidates that lack a seed last, in the given order.
+    """
+    whole = {name: tuple(values) for name, values in accuracies.items() if values and None not in values}
+    order = sorted(whole, key=lambda name: (-statistics.fmean(whole[name]), name))
+    ranked = []
+    for number, name in enumerate(order, start=1):
+        values, best = whole[name], whole[order[0]]
+        differences = [b - v for b, v in zip(best, values)]
+        if len(values) > 1:
+            error, behind_error = _standard_error(values), _standard_error(differences)
+        else:
+            error = _counting_error(values[0], validation_count)
+            behind_error = math.hypot(error, _counting_error(best[0], validation_count)) if number > 1 else 0.0
+        behind = statistics.fmean(differences)
+        within = behind <= NOISE_FACTOR * behind_error
+        ranked.append(Ranked(name, number, values, statistics.fmean(values), error, behind, behind_error, within))
+    unfinished = [Ranked(name, None, tuple(values)) for name, values in accuracies.items() if name not in whole]
+    return ranked + unfinished
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _counting_error(accuracy: float, count: int) -> float:
+    """Of a share of hits among `count` images."""
+    return math.sqrt(accuracy * (1 - accuracy) / count)

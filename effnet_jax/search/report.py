@@ -1,0 +1,128 @@
+"""What a grid search leaves on disk: trials.csv, grid_search.json, .md and .png."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from effnet_jax.atomic import whole_file
+from effnet_jax.search.candidates import PAPER
+from effnet_jax.search.queue import LOCK, locked
+from effnet_jax.search.runner import Outcome
+from effnet_jax.training.workdir import write_json
+
+_COLUMNS = ("task", "alpha", "beta", "gamma", "seed", "state", "validation_accuracy", "steps", "selected_step",
+            "num_parameters", "macs", "wall_seconds", "hardware", "commit", "reason")  # fmt: skip
+
+
+def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Writes the report into `workdir`; each file is whole or not there. Returns `results`."""
+    with locked(workdir / LOCK):  # workers that end together write the same
+        for name, text in (("trials.csv", _csv(outcomes)), ("grid_search.md", markdown(results))):
+            with whole_file(workdir / name) as file:
+                file.write(text.encode())
+        with whole_file(workdir / "grid_search.png") as file:
+            _draw(file, results)
+        write_json(workdir / "grid_search.json", results)
+    return results
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Returns the ranking as a table, with what is behind each figure."""
+    constraint, n = results["constraint"], results["n"]
+    lines = [
+        f"# Compound coefficients of {results['model']} on {results['dataset']}",
+        "",
+        f"{n['candidates']} candidates, {len(n['seeds'])} seeds ({', '.join(map(str, n['seeds']))}), "
+        f"{' or '.join(map(str, results['steps']))} steps, judged on {n['validation_images']} validation images.",
+        f"Constraint: {constraint['constraint']}, {constraint['target']:g} within {constraint['tolerance']:g}, "
+        f"grid step {constraint['step']:g}, phi {constraint['phi']:g}.",
+        "",
+    ]
+    if results["chosen"]:
+        chosen = results["chosen"]
+        lines += [
+            f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
+            f"Of {n['candidates']} candidates {results['chosen_among_equals']} cannot be told from the best: they "
+            "are behind by no more than two standard errors of the difference.",
+            "",
+        ]
+    lines += [
+        "| rank | alpha | beta | gamma | product | M MACs | x MACs | M parameters | validation accuracy | behind | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(row) for row in results["ranking"]]
+    lines += [f"\n{name} failed: {reason}" for name, reason in results["failed"].items()]
+    lines += [f"\n{name} was pruned" for name in results["pruned"]]
+    lines += ["", f"Errors: {_error_note(n['seeds'])}. Hardware: {'; '.join(results['hardware'])}. "
+              f"Commit: {', '.join(results['commits'])}. {results['wall_seconds']:,.0f} s of training."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _error_note(seeds: Sequence[int]) -> str:
+    if len(seeds) > 1:
+        return "standard errors over the seeds, of differences seed by seed"
+    return "with one seed, the standard error of counting hits among the validation images"
+
+
+def _row(row: dict[str, Any]) -> str:
+    paper = " (paper)" if (row["alpha"], row["beta"], row["gamma"]) == PAPER else ""
+    cells = [
+        str(row["rank"] or "-"), f"{row['alpha']:g}{paper}", f"{row['beta']:g}", f"{row['gamma']:g}",
+        f"{row['product']:.3f}", f"{row['macs'] / 1e6:.1f}", f"{row['macs_ratio']:.2f}",
+        f"{row['parameters'] / 1e6:.2f}",
+    ]  # fmt: skip
+    if row["mean"] is None:
+        cells += ["not all seeds finished", "", ""]
+    else:
+        cells += [
+            f"{row['mean']:.4f} ± {row['standard_error']:.4f}",
+            f"{row['behind']:.4f} ± {row['behind_error']:.4f}" if row["rank"] > 1 else "",
+            "within noise" if row["within_noise"] and row["rank"] > 1 else "",
+        ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _csv(outcomes: Sequence[Outcome]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for outcome in outcomes:
+        own = {"task": outcome.task.name, "state": outcome.state, "reason": outcome.reason}
+        writer.writerow(outcome.results | outcome.task.params | own | {"validation_accuracy": outcome.accuracy})
+    return file.getvalue()
+
+
+def _draw(file: BinaryIO, results: dict[str, Any]) -> None:
+    """Accuracy over the constraint surface, beta and gamma being its coordinates, and over the real MACs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in results["ranking"] if row["mean"] is not None]
+    figure, (surface, macs) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    values = [100 * row["mean"] for row in rows]
+    dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=160)
+    for row in rows:
+        surface.annotate(
+            f"{row['alpha']:g}", (row["gamma"], row["beta"]), xytext=(0, 9), textcoords="offset points", ha="center"
+        )
+    if rows:
+        figure.colorbar(dots, label="validation accuracy (%)")
+        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="chosen")
+    surface.plot(PAPER[2], PAPER[1], "*", ms=9, color="black", label="the paper's")
+    surface.set(xlabel="gamma (resolution)", ylabel="beta (width)", title="numbers at the dots: alpha (depth)")
+    surface.legend()
+    macs.errorbar(
+        [row["macs"] / 1e6 for row in rows], values, [100 * row["standard_error"] for row in rows], fmt="o", capsize=3
+    )
+    macs.set(xlabel="multiply-adds of one image (millions)", ylabel="validation accuracy (%), ± standard error")
+    n = results["n"]
+    figure.suptitle(
+        f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed(s), "
+        f"{'/'.join(map(str, results['steps']))} steps"
+    )
+    figure.savefig(file, format="png", dpi=150)
+    pyplot.close(figure)

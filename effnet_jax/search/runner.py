@@ -1,0 +1,214 @@
+"""One worker of a study: takes task after task, trains it, records what became of it."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from effnet_jax.errors import UserError
+from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
+from effnet_jax.search.storage import open_storage, persistent
+from effnet_jax.training.loop import train_and_evaluate
+
+POLL_SECONDS = 2.0  # between looks while other workers have the rest
+DESCRIPTION, RESULTS = "description", "results"
+PRUNERS = {"": optuna.pruners.NopPruner, "successive_halving": optuna.pruners.SuccessiveHalvingPruner}
+# What a trial keeps of results.json: nothing of the test split, which no study may choose by.
+_KEPT = (
+    "num_parameters", "macs", "steps", "selected_step", "selected_weights", "wall_seconds", "hardware", "commit",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+      task: which.
+      state: "complete", "pruned" or "failed".
+      accuracy: of the selected weights on the validation split; None unless complete.
+      reason: why it failed, or an empty string.
+      results: of a complete run: its validation figures and parts of its results.json.
+    """
+
+    task: Task
+    state: str
+    accuracy: float | None
+    reason: str
+    results: dict[str, Any]
+
+
+def run_study(
+    name: str,
+    tasks: Sequence[Task],
+    workdir: pathlib.Path,
+    *,
+    description: dict[str, Any],
+    storage_url: str = "",
+    pruner: str = "",
+    retry_failed: bool = False,
+) -> list[Outcome]:
+    """Works on a study until every task of it is done, here or by other workers.
+
+    Args:
+      name: of the study in the storage.
+      tasks: all of them; every worker gives the same.
+      workdir: for the runs, and the database unless `storage_url` names another.
+      description: flat {key: value} of what makes the tasks what they are; a study of another is refused.
+      storage_url: see `storage.open_storage`.
+      pruner: one of `PRUNERS`.
+      retry_failed: try again what failed in earlier starts.
+
+    Returns:
+      The outcomes, in the order of `tasks`.
+
+    Raises:
+      UserError: the storage cannot be used, or the study in it is another.
+      RunInterrupted: SIGTERM or Ctrl-C; the run at hand has been saved.
+    """
+    if pruner not in PRUNERS:
+        raise UserError(f"unknown pruner {pruner!r}; choose from {', '.join(map(repr, PRUNERS))}")
+    workdir = _made(workdir)
+    storage = open_storage(storage_url, workdir)
+    study = persistent(
+        lambda: optuna.create_study(
+            study_name=name, storage=storage, direction="maximize", load_if_exists=True, pruner=PRUNERS[pruner](),
+            sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: the queue holds the whole grid
+        )
+    )  # fmt: skip
+    _check_description(study, description)
+    queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
+    while not persistent(queue.finished):
+        with _claimed(queue) as claim:
+            if claim is not None:
+                print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
+                _run(study, claim)
+        if claim is None:
+            time.sleep(POLL_SECONDS)
+        else:
+            _tell_progress(queue, claim.task.name, len(tasks))
+    latest = persistent(queue.latest)
+    return [_outcome(task, latest[task.name]) for task in tasks]
+
+
+class _claimed:
+    """`queue.claim()` that outlasts a storage that is away for a while."""
+
+    def __init__(self, queue: Queue):
+        self._queue = queue
+
+    def __enter__(self) -> Claim | None:
+        def enter() -> Claim | None:
+            self._context = self._queue.claim()
+            return self._context.__enter__()
+
+        return persistent(enter)
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._context.__exit__(*error)
+
+
+def _run(study: optuna.Study, claim: Claim) -> None:
+    """Trains one task; a trial that fails in a way of its own is recorded and the study goes on."""
+    try:
+        results = train_and_evaluate(claim.task.config, claim.folder, on_validation=_reporter(claim))
+    except optuna.TrialPruned:
+        persistent(lambda: study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True))
+    except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = _reason(error)
+        persistent(lambda: claim.trial.set_user_attr(REASON, reason))
+        persistent(lambda: study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True))
+    else:
+        prefix = "ema_" if results["selected_weights"] == "ema" else ""
+        kept = {key: results[key] for key in _KEPT} | {"validation": results["validation"]}
+        persistent(lambda: claim.trial.set_user_attr(RESULTS, kept))
+        accuracy = results["validation"][prefix + "accuracy"]
+        persistent(lambda: study.tell(claim.trial, accuracy, skip_if_finished=True))
+
+
+def _reason(error: Exception) -> str:
+    """One line; errors of the program itself are raised again."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+    raise error
+
+
+def _reporter(claim: Claim) -> Callable[[int, float], None]:
+    """Returns what tells the pruner of each validation, those before a resumption included."""
+    trial, reported = claim.trial, set()
+
+    def tell(step: int, accuracy: float) -> None:
+        if step not in reported:  # a resumed run repeats what came after its checkpoint
+            reported.add(step)
+            persistent(lambda: trial.report(accuracy, step))
+
+    def report(step: int, accuracy: float) -> None:
+        tell(step, accuracy)
+        if persistent(trial.should_prune):
+            raise optuna.TrialPruned
+
+    metrics = claim.folder / "metrics.jsonl"
+    for line in metrics.read_text().splitlines() if metrics.exists() else ():
+        record = json.loads(line)
+        if record["split"] == "validation":
+            tell(record["step"], max(record["accuracy"], record.get("ema_accuracy", 0.0)))
+    return report
+
+
+def _check_description(study: optuna.Study, description: dict[str, Any]) -> None:
+    stored = persistent(lambda: study.user_attrs).get(DESCRIPTION)
+    if stored is None:
+        persistent(lambda: study.set_user_attr(DESCRIPTION, description))
+        return
+    changed = [
+        f"{key}: {stored.get(key, 'absent')} -> {description.get(key, 'absent')}"
+        for key in sorted(stored.keys() | description.keys())
+        if stored.get(key, "absent") != description.get(key, "absent")
+    ]
+    if changed:
+        raise UserError(
+            f"the study {study.study_name!r} in this storage is another ({'; '.join(changed[:6])}); give another "
+            "--workdir, or another --storage"
+        )
+
+
+def _made(workdir: pathlib.Path) -> pathlib.Path:
+    workdir = workdir.expanduser().absolute()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / LOCK).touch()
+    except OSError as error:
+        raise UserError(f"cannot write to the workdir {workdir} ({error.strerror}); choose another") from error
+    return workdir
+
+
+def _outcome(task: Task, trial: FrozenTrial) -> Outcome:
+    state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
+    attributes = trial.user_attrs
+    accuracy = trial.value if state == "complete" else None
+    return Outcome(task, state, accuracy, attributes.get(REASON, ""), attributes.get(RESULTS, {}))
+
+
+def _tell_progress(queue: Queue, name: str, total: int) -> None:
+    """Says how the last task ended, how many are done and when the rest may be."""
+    latest = persistent(queue.latest)
+    mine, states = latest[name], [trial.state for trial in latest.values()]
+    ended = f"validation accuracy {mine.value:.4f}" if mine.state == TrialState.COMPLETE else mine.state.name.lower()
+    if mine.state == TrialState.FAIL:
+        ended = f"failed: {mine.user_attrs.get(REASON, 'taken over by another worker')}"
+    done = sum(state.is_finished() for state in states)
+    seconds = [t.user_attrs[RESULTS]["wall_seconds"] for t in latest.values() if RESULTS in t.user_attrs]
+    eta = ""
+    if seconds and done < total:
+        workers = 1 + sum(state == TrialState.RUNNING for state in states)
+        minutes = (total - done) * sum(seconds) / len(seconds) / workers / 60
+        eta = f", about {minutes:.0f} min left with {workers} worker{'s' if workers > 1 else ''}"
+    print(f"trial     {name}: {ended}; {done} of {total} done{eta}", flush=True)

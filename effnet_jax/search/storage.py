@@ -1,0 +1,89 @@
+"""The database of a study: SQLite in the workdir, or one that several machines share."""
+
+import pathlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import optuna
+import sqlalchemy.exc
+
+from effnet_jax.errors import UserError
+
+CONNECT_SECONDS = 8  # so that an unreachable server is named within ten
+TABLE_ATTEMPTS, TABLE_SECONDS = 10, 0.3
+RETRY_SECONDS, RETRIES = 5.0, 120  # a server that comes back within ten minutes has interrupted nothing
+_LOST = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.OperationalError)
+T = TypeVar("T")
+
+
+def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.RDBStorage:
+    """Opens, and on first use makes, the database.
+
+    Args:
+      url: as SQLAlchemy has it; empty for `workdir`/study.db.
+      workdir: the study's folder.
+
+    Raises:
+      UserError: there is no such kind of database, or it cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = url or f"sqlite:///{workdir / 'study.db'}"
+    # The driver that SQLAlchemy takes for "postgresql" depends on its version.
+    with_driver = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+    sqlite = url.startswith("sqlite")
+    arguments = {"timeout": 60} if sqlite else {"connect_timeout": CONNECT_SECONDS}
+    try:
+        return _made_together(with_driver, {"connect_args": arguments, "pool_pre_ping": True})
+    except ImportError as error:
+        raise UserError(
+            f"the storage {_shown(url)} needs a driver that is not installed; PostgreSQL: pip install 'psycopg[binary]'"
+        ) from error
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UserError(f"--storage={url} is no database URL such as postgresql://user@host/name") from error
+    except (sqlalchemy.exc.SQLAlchemyError, *_LOST) as error:
+        raise UserError(
+            f"the storage {_shown(url)} cannot be reached or used ({_first_line(error)}); start it or mend --storage"
+        ) from error
+
+
+def _made_together(url: str, engine_kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
+    """Opens the storage; of workers that start together each but one finds tables that were not there a moment ago."""
+    for _ in range(TABLE_ATTEMPTS):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=engine_kwargs)
+        except sqlalchemy.exc.DBAPIError as error:
+            if not (isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)):
+                raise
+            time.sleep(TABLE_SECONDS)
+    return optuna.storages.RDBStorage(url, engine_kwargs=engine_kwargs)
+
+
+def persistent(action: Callable[[], T]) -> T:
+    """Returns what `action` returns; while the storage is away it is tried again.
+
+    Raises:
+      UserError: the storage did not come back.
+    """
+    for attempt in range(RETRIES):
+        try:
+            return action()
+        except _LOST as error:
+            if attempt == 0:
+                print(f"storage   away ({_first_line(error)}); trying again every {RETRY_SECONDS:g} s", flush=True)
+            last = error
+        time.sleep(RETRY_SECONDS)
+    raise UserError(
+        f"the storage did not come back ({_first_line(last)}); the runs are safe, the same command goes on"
+    ) from last
+
+
+def _shown(url: str) -> str:
+    """The URL without what stands before the host, which may be a password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]

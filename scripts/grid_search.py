@@ -1,0 +1,42 @@
+"""Searches for the compound coefficients: python scripts/grid_search.py --config configs/grid_search.py
+
+`--dry_run` shows the candidates and trains nothing. The same command goes on after a stop, or with the same
+--storage on another machine joins the search.
+"""
+
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from absl import flags
+from ml_collections import config_flags
+
+from effnet_jax import cli
+from effnet_jax.search import candidates
+
+CONFIG = config_flags.DEFINE_config_file("config", "configs/grid_search.py", "--config.key=value overrides.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search; default runs/<name of the config>.")
+STORAGE = flags.DEFINE_string("storage", "", "Optuna storage, postgresql://...; default SQLite in the workdir.")
+RETRY = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the candidates and train nothing.")
+JSON = flags.DEFINE_bool("json", False, "With --dry_run: print JSON.")
+
+
+def main(arguments: list[str]) -> None:
+    cli.refuse(arguments)
+    config = cli.loaded(CONFIG)
+    if DRY_RUN.value:
+        found = candidates.candidates(config.search, config.train)
+        print(json.dumps(candidates.as_json(found)) if JSON.value else candidates.as_table(found))
+        return
+    from effnet_jax.search import grid_search
+
+    folder = WORKDIR.value or f"runs/{pathlib.Path(flags.FLAGS['config'].config_filename).stem}"
+    grid_search.search(config, folder, storage_url=STORAGE.value, retry_failed=RETRY.value)
+    print(f"{folder}/grid_search.md")
+
+
+if __name__ == "__main__":
+    cli.run(main)
