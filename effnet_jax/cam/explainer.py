@@ -1,0 +1,84 @@
+"""One checkpoint at work: its images in batches over all local devices, its probabilities and maps."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effnet_jax import inference, sharding
+from effnet_jax.cam import base, faithfulness
+from effnet_jax.cam.pictures import Picture
+from effnet_jax.cam.registry import Method
+from effnet_jax.cam.targets import Difference
+
+
+class Explainer:
+    """A checkpoint that explains itself.
+
+    Attributes:
+      net: the model with its class names and preprocessing.
+      name: what pictures and tables call it.
+      variables: on all devices.
+      batch_size: images at a time, a multiple of the number of devices.
+      one_image: shape and dtype of a batch of one.
+    """
+
+    def __init__(self, net: inference.Classifier, name: str, batch_size: int):
+        self.net, self.name = net, name
+        self._mesh = sharding.data_mesh(jax.local_devices())
+        self.variables = self.replicate(net.variables)
+        self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        self.one_image = jax.ShapeDtypeStruct((1, net.resolution, net.resolution, 3), jnp.float32)
+
+    def check(self, method: Method, layer: str | None) -> None:
+        """Raises a `UserError` where `method` cannot be had at `layer`; computes nothing."""
+        explain = lambda v, x: method(self.net.model, v, x, None, layer, raw=True)  # noqa: E731
+        jax.eval_shape(explain, self.net.variables, self.one_image)
+
+    @functools.cached_property
+    def head_map(self) -> tuple[int, int]:
+        """Height and width of the head map."""
+        below = lambda v, x: base.features(self.net.model, v, x, base.HEAD)  # noqa: E731
+        return jax.eval_shape(below, self.net.variables, self.one_image).shape[1:3]
+
+    def replicate(self, variables: Any) -> Any:
+        """Puts variables, whole, on every device."""
+        return sharding.put_replicated(variables, self._mesh)
+
+    def batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[Sequence[Picture], jax.Array]]:
+        """Yields pictures and their normalised images [batch_size, R, R, 3], the last batch padded by repetition."""
+        for start in range(0, len(pictures), self.batch_size):
+            chunk = pictures[start : start + self.batch_size]
+            host = np.stack([self.net.preprocess.on_host(picture.pixels) for picture in chunk])
+            yield chunk, self.net.preprocess.normalize(self._place(host))
+
+    def probabilities(self, images: jax.Array) -> np.ndarray:
+        """Returns [batch_size, classes]."""
+        return np.asarray(_confidence(self.net.model, self.variables, images, None))
+
+    def confidence(self, classes: np.ndarray) -> faithfulness.Confidence:
+        """Returns the function images -> probability [batch_size] of one class each, compiled once."""
+        return functools.partial(_confidence, self.net.model, self.variables, classes=self._place(classes))
+
+    def raw_maps(
+        self, method: Method, images: jax.Array, targets: np.ndarray | Difference, layer: str | None, variables: Any
+    ) -> jax.Array:
+        """Returns signed maps [batch_size, T, h, w] of the model with `variables`."""
+        targets = jax.tree.map(self._place, targets)
+        return method(self.net.model, variables, images, targets, layer, raw=True)
+
+    def _place(self, values: np.ndarray) -> jax.Array:
+        """Puts the rows of a batch on the devices, the missing ones filled with the last."""
+        missing = self.batch_size - len(values)
+        whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1), "edge")
+        return jax.device_put(whole, sharding.batch_sharded(self._mesh))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _confidence(model: Any, variables: Any, images: jax.Array, classes: jax.Array | None) -> jax.Array:
+    """Probabilities [N, classes], or [N] of one class each."""
+    probabilities = jax.nn.softmax(model.apply(variables, images, train=False))
+    return probabilities if classes is None else jnp.take_along_axis(probabilities, classes[:, None], axis=1)[:, 0]
