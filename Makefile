@@ -4,31 +4,58 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := $(if $(shell nvidia-smi -L 2>/dev/null | head -n 1),requirements.txt,requirements-cpu.txt)
 INSTALLED := $(VENV)/.installed
+# The other implementations live in an environment of their own.
+PEERS := .venv-peers
+PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: quickstart test test-slow lint format clean help
+.PHONY: quickstart test test-slow parity benchmark lint format clean help
 help:
-	@echo "make quickstart   install, train on scikit-learn's digits, evaluate (3 minutes on 2 cores)"
+	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
+	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
+	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (half an hour)"
 	@echo "make lint         ruff check and format check"
 	@echo "make format       ruff format"
-	@echo "make clean        remove .venv and runs/quickstart"
+	@echo "make clean        remove .venv, .venv-peers and runs/quickstart"
 
-$(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
+define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $$($(PYTHON) --version) is too old, 3.11 or newer is needed; use make PYTHON=/path/to/python3.11" >&2; exit 2; }
+endef
+PIP := python -m pip install --quiet --disable-pip-version-check
+
+$(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
+	$(check_python)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS) -r requirements-dev.txt
+	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements-dev.txt
+	@touch $@
+
+# The last line wants --no-deps: those packages would pull in a torch of their own choice.
+$(PEERS_INSTALLED): requirements-cpu.txt requirements-dev.txt requirements-peers.txt requirements-peers-nodeps.txt
+	$(check_python)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/$(PIP) -r requirements-cpu.txt -r requirements-dev.txt -r requirements-peers.txt
+	$(PEERS)/bin/$(PIP) --no-deps -r requirements-peers-nodeps.txt
 	@touch $@
 
 quickstart: $(INSTALLED)
 	$(BIN)/python scripts/train.py --config configs/quickstart.py --workdir runs/quickstart --overwrite
 	$(BIN)/python scripts/evaluate.py --checkpoint runs/quickstart --split test
+	$(BIN)/python scripts/cam.py --checkpoint runs/quickstart --method grad_cam,layer_cam --output runs/quickstart/cam
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+parity: $(PEERS_INSTALLED)
+	$(PEERS)/bin/python -m pytest -m parity tests/parity -n 2 --dist loadgroup --durations 10
+
+SUITE := $(if $(filter requirements.txt,$(REQUIREMENTS)),gpu,cpu)
+benchmark: $(PEERS_INSTALLED)
+	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers naive,keras,timm,timm-compile \
+		--output results/benchmark_$(SUITE).md
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -39,4 +66,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs/quickstart
+	rm -rf $(VENV) $(PEERS) runs/quickstart

@@ -18,7 +18,7 @@ _EXPORTS = {
     "load": "effnet_jax.inference",
     "UserError": "effnet_jax.errors",
 }
-_MODULES = ("data", "inference", "models", "ops", "scaling", "training")
+_MODULES = ("cam", "data", "inference", "models", "ops", "scaling", "training")
 
 __all__ = ["UserError", "create_model", "load"]
 

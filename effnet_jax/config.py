@@ -62,7 +62,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.num_epochs must be positive, got {flat['num_epochs']}")
     if flat["model.dtype"] not in DTYPES:
         raise UserError(f"config.model.dtype is one of {', '.join(DTYPES)}, not {flat['model.dtype']!r}")
-    if flat["model.padding"] not in PADDINGS:
+    if flat["model.padding"] not in (None, *PADDINGS):
         raise UserError(f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}")
     if config.batch_size % config.optimizer.accumulation_steps:
         raise UserError(

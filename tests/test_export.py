@@ -65,7 +65,7 @@ def test_the_natural_input_is_cropped_but_not_resized(folder):
     net = effnet_jax.load(folder)
     side = export.natural_input_size(net)
     assert side == 73  # 0.875 of it is 64
-    assert net.preprocess._crop(side, side)[2] == net.resolution
+    assert net.preprocess.crop_box(side, side)[2] == net.resolution
 
 
 def test_refused(folder):

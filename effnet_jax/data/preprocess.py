@@ -30,7 +30,7 @@ class Preprocess:
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Maps uint8 or float [N, H, W, 3] in 0..255 to float32 [N, resolution, resolution, 3]."""
-        top, left, side = self._crop(*images.shape[1:3])
+        top, left, side = self.crop_box(*images.shape[1:3])
         images = images[:, top : top + side, left : left + side].astype(jnp.float32)
         if side != self.resolution:
             shape = (images.shape[0], self.resolution, self.resolution, images.shape[3])
@@ -49,7 +49,7 @@ class Preprocess:
 
         Normalisation is left to `normalize`.
         """
-        top, left, side = self._crop(*image.shape[:2])
+        top, left, side = self.crop_box(*image.shape[:2])
         # Cut out first: Pillow's `box` would let the kernel reach beyond the crop.
         image = image[top : top + side, left : left + side]
         size = (self.resolution, self.resolution)
@@ -62,7 +62,7 @@ class Preprocess:
         ]
         return np.clip(np.stack(channels, axis=-1), 0.0, 255.0)
 
-    def _crop(self, height: int, width: int) -> tuple[int, int, int]:
-        """Returns top, left and side of the central square."""
+    def crop_box(self, height: int, width: int) -> tuple[int, int, int]:
+        """Returns top, left and side in pixels of the central square that is kept of an image."""
         side = max(1, round(self.crop_fraction * min(height, width)))
         return (height - side) // 2, (width - side) // 2, side

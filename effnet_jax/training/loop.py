@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +22,11 @@ from effnet_jax.training.stop import StopRequest
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, folder: str | pathlib.Path, *, overwrite: bool = False
+    config: ml_collections.ConfigDict,
+    folder: str | pathlib.Path,
+    *,
+    overwrite: bool = False,
+    on_validation: Callable[[int, float], None] = lambda step, accuracy: None,
 ) -> dict[str, Any]:
     """Trains a model, or goes on training it, and evaluates it on the test split at the end.
 
@@ -30,6 +35,8 @@ def train_and_evaluate(
       folder: the run's workdir. A run of the same config in it is resumed at its newest checkpoint and
         ends with the same parameters and metrics as one never interrupted; a finished one is not repeated.
       overwrite: drop a run that is already there.
+      on_validation: called with the step and the better of raw and EMA accuracy after each validation; what it
+        raises ends the run, which can be gone on with.
 
     Returns:
       What `results.json` holds.
@@ -53,7 +60,7 @@ def train_and_evaluate(
         with RunLog(folder, run.step, setup.plan.num_train_steps) as log:
             for line in _announcement(config, setup, run.step):
                 log.say(line)
-            run.train(log, stop)
+            run.train(log, stop, on_validation)
             results = run.finish(log)
     if jax.process_index() == 0:
         title = f"{config.model.name} on {config.dataset.name}"
@@ -76,7 +83,7 @@ class _Run:
             self._seconds_before = checkpoints.metadata(latest)["wall_seconds"]
         self.step = int(self._state.step)
 
-    def train(self, log: RunLog, stop: StopRequest) -> None:
+    def train(self, log: RunLog, stop: StopRequest, on_validation: Callable[[int, float], None]) -> None:
         """Runs the updates that are left, with everything that is due between them.
 
         At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl.
@@ -112,6 +119,8 @@ class _Run:
                 best_score = _score(validation)
             if is_best or plan.is_due(plan.checkpoint_every, self.step):
                 self._save(validation)
+            if validation is not None:
+                on_validation(self.step, _score(validation))
             if validation is not None or plan.is_due(plan.checkpoint_every, self.step):
                 log.restart_clock()
 

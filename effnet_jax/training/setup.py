@@ -9,7 +9,8 @@ import jax
 import ml_collections
 import optax
 
-from effnet_jax import environment, scaling, sharding
+from effnet_jax import environment, sharding
+from effnet_jax.architecture import Counts
 from effnet_jax.data import datasets, pipeline
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
@@ -56,7 +57,7 @@ class Setup:
     train_steps: TrainSteps
     evaluate: Evaluator
     description: dict[str, Any]
-    counts: scaling.Counts
+    counts: Counts
     mesh: jax.sharding.Mesh
 
     def abstract_state(self) -> TrainState:
@@ -118,7 +119,7 @@ def build(config: ml_collections.ConfigDict) -> Setup:
             "config": config.to_dict(),
             "versions": environment.versions(),
         },
-        counts=scaling.count(model.architecture, config.dataset.resolution, config.model.num_classes),
+        counts=model.architecture.count(config.dataset.resolution, config.model.num_classes),
         mesh=mesh,
     )
 
@@ -139,7 +140,7 @@ def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
 
 
 def _check_final_map(model: nn.Module, config: ml_collections.ConfigDict) -> None:
-    if model.architecture.final_map(config.dataset.resolution) == 1 and not config.model.allow_1x1_map:
+    if model.architecture.final_map(config.dataset.resolution) <= 1 and not config.model.allow_1x1_map:
         raise UserError(
             f"at {config.dataset.resolution} px this model's head map is 1x1, which trains badly: lower "
             "config.model.stem_stride and stage_strides, raise config.dataset.resolution, or set "

@@ -57,7 +57,7 @@ def test_any_size_gives_the_resolution_within_range(height, width, resolution, c
     out = preprocess.on_host(photo(height, width))
     assert out.shape == (resolution, resolution, 3)
     assert out.min() >= 0 and out.max() <= 255
-    top, left, side = preprocess._crop(height, width)
+    top, left, side = preprocess.crop_box(height, width)
     assert 1 <= side <= min(height, width)
     assert top >= 0 and left >= 0 and top + side <= height and left + side <= width
 
