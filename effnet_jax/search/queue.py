@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 BEAT_SECONDS = 20.0
 GRACE_SECONDS = 120.0  # a worker elsewhere that has been silent for so long is taken for dead
+CLAIM_SECONDS = 10.0  # and one that has not said for so long where it works: its claim got lost on the way
 TASK, REASON, WORKDIR, BEAT = "task", "reason", "workdir", "beat"  # attributes of a trial
 RUNS, LOCK = "runs", "queue.lock"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -119,9 +120,13 @@ class Queue:
         if lock is None:
             self._fail(trial.number)
             return nothing
-        trial.set_user_attr(WORKDIR, self._identity)
-        for key, choices in self._choices.items():
-            trial.suggest_categorical(key, choices)
+        try:
+            trial.set_user_attr(WORKDIR, self._identity)
+            for key, choices in self._choices.items():
+                trial.suggest_categorical(key, choices)
+        except optuna.exceptions.UpdateFinishedTrialError:  # another worker found the claim too slow
+            lock.close()
+            return nothing
         return Claim(self._tasks[name], trial, folder), lock
 
     def _drop_the_dead(self) -> None:
@@ -138,12 +143,13 @@ class Queue:
 
     def _is_silent(self, trial: FrozenTrial) -> bool:
         """Judged by our own clock alone: machines disagree about the time."""
-        beat, now = trial.user_attrs.get(BEAT, 0), time.monotonic()
+        claimed = WORKDIR in trial.user_attrs
+        beat, now = trial.user_attrs.get(BEAT, 0) if claimed else -1, time.monotonic()
         seen, since = self._beats.get(trial.number, (None, now))
         if seen != beat:
             self._beats[trial.number] = (beat, now)
             return False
-        return now - since > GRACE_SECONDS
+        return now - since > (GRACE_SECONDS if claimed else CLAIM_SECONDS)
 
     def _fail(self, number: int) -> None:
         with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another was first

@@ -12,9 +12,13 @@ import sqlalchemy.exc
 from effnet_jax.errors import UserError
 
 CONNECT_SECONDS = 8  # so that an unreachable server is named within ten
-TABLE_ATTEMPTS, TABLE_SECONDS = 10, 0.3
+OPEN_SECONDS, AGAIN_SECONDS = 4.0, 0.3  # a server that just restarts, or tables that another worker just makes
 RETRY_SECONDS, RETRIES = 5.0, 120  # a server that comes back within ten minutes has interrupted nothing
-_LOST = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.OperationalError)
+_LOST = (
+    optuna.exceptions.StorageInternalError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+)
 T = TypeVar("T")
 
 
@@ -35,7 +39,7 @@ def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.RDBStorage:
     sqlite = url.startswith("sqlite")
     arguments = {"timeout": 60} if sqlite else {"connect_timeout": CONNECT_SECONDS}
     try:
-        return _made_together(with_driver, {"connect_args": arguments, "pool_pre_ping": True})
+        return _opened(with_driver, {"connect_args": arguments, "pool_pre_ping": True})
     except ImportError as error:
         raise UserError(
             f"the storage {_shown(url)} needs a driver that is not installed; PostgreSQL: pip install 'psycopg[binary]'"
@@ -48,16 +52,22 @@ def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.RDBStorage:
         ) from error
 
 
-def _made_together(url: str, engine_kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
-    """Opens the storage; of workers that start together each but one finds tables that were not there a moment ago."""
-    for _ in range(TABLE_ATTEMPTS):
+def _opened(url: str, engine_kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
+    """Opens the storage, again for a few seconds while that may help.
+
+    Of workers that start together each but one finds tables that were not there a moment ago; a server that
+    restarts drops or refuses the first connection. A file that cannot be opened stays so.
+    """
+    deadline = time.monotonic() + OPEN_SECONDS
+    while True:
         try:
             return optuna.storages.RDBStorage(url, engine_kwargs=engine_kwargs)
-        except sqlalchemy.exc.DBAPIError as error:
-            if not (isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)):
+        except (sqlalchemy.exc.DBAPIError, *_LOST) as error:
+            made_elsewhere = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+            dropped = isinstance(error, _LOST) and not url.startswith("sqlite")
+            if not (made_elsewhere or dropped) or time.monotonic() > deadline:
                 raise
-            time.sleep(TABLE_SECONDS)
-    return optuna.storages.RDBStorage(url, engine_kwargs=engine_kwargs)
+        time.sleep(AGAIN_SECONDS)
 
 
 def persistent(action: Callable[[], T]) -> T:

@@ -205,6 +205,43 @@ def test_a_storage_that_drops_later_is_tried_again(monkeypatch):
         storage.persistent(action)
 
 
+def test_a_server_that_restarts_while_the_storage_is_opened(tmp_path, monkeypatch):
+    """The first connection is refused or dropped, the next one is not; a file that is not there stays so."""
+    real, failures = optuna.storages.RDBStorage, ["server closed the connection unexpectedly"] * 2
+
+    def restarting(url, **kwargs):
+        if failures:
+            cause = sqlalchemy.exc.OperationalError("SELECT", None, Exception(failures.pop()))
+            raise optuna.exceptions.StorageInternalError("commit") from cause
+        return real(f"sqlite:///{tmp_path}/study.db")
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", restarting)
+    assert isinstance(storage.open_storage("postgresql://me@localhost/study", tmp_path), real) and not failures
+    failures += ["no such file"] * 2
+    with pytest.raises(UserError, match="no such file"):
+        storage.open_storage("", tmp_path)
+    assert len(failures) == 1, "tried once"
+
+
+def test_a_claim_that_got_lost_on_the_way_is_taken_up_soon(tmp_path, monkeypatch):
+    """The storage went away between asking for the trial and saying who has it."""
+    monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    claimed, lost = Queue._pop, [True]
+
+    def losing(self):
+        if lost:
+            lost.clear()
+            self._study.ask()
+            raise optuna.exceptions.StorageInternalError("away")
+        return claimed(self)
+
+    monkeypatch.setattr(Queue, "_pop", losing)
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.0)
+    assert summary(run(tmp_path, monkeypatch)) == EXPECTED
+    assert all(len(processes) == 1 for processes in starts(tmp_path).values())
+
+
 def test_an_unwritable_workdir(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to the workdir"):
