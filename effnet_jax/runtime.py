@@ -11,8 +11,9 @@ ALLOCATOR_VARIABLE = "EFFNET_JAX_ALLOCATOR"
 CACHE_VARIABLE = "EFFNET_JAX_CACHE"
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
-# mallopt parameters (glibc, malloc.h)
+# mallopt parameters (glibc, malloc.h) and an advice to the kernel (Linux, mman.h)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+_MADV_HUGEPAGE = 14
 
 
 def cache_root() -> pathlib.Path:
@@ -25,7 +26,8 @@ def prepare_process() -> None:
     """Tunes the process for JAX on a CPU; call it before JAX is imported.
 
     * glibc gives large buffers back to the system after each step and faults them in again, which makes
-      element-wise work several times slower; here it is told to keep them. One arena serves all threads.
+      element-wise work several times slower; here it is told to keep them, and the kernel to use huge pages
+      for them. One arena serves all threads.
     * Where the processor has AVX-512, XLA is told to use all of it: LLVM would stop at half the width.
       An XLA_FLAGS of the user's that names the option wins.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
@@ -46,11 +48,27 @@ def _keep_freed_memory() -> None:
     for parameter, value in (
         (_M_ARENA_MAX, 1),
         (_M_MMAP_MAX, 0),
-        (_M_TRIM_THRESHOLD, 2**31 - 1),
+        (_M_TRIM_THRESHOLD, -1),  # never; a number would have to fit an int, and two steps' buffers exceed 2 GB
         (_M_TOP_PAD, 64 << 20),
     ):
         libc.mallopt(parameter, value)
+    _advise_huge_pages(libc)
     os.environ[ALLOCATOR_VARIABLE] = "tuned"
+
+
+def _advise_huge_pages(libc: ctypes.CDLL) -> None:
+    """Asks for huge pages where the heap will grow: fewer faults, fewer misses of the address cache.
+
+    Reserving that much and freeing it again touches no memory; the addresses stay the heap's.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+    size = page * os.sysconf("SC_PHYS_PAGES") // 2
+    libc.malloc.restype = ctypes.c_void_p
+    reserved = libc.malloc(ctypes.c_size_t(size))
+    if reserved:
+        start = -(-reserved // page) * page
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(reserved + size - start), _MADV_HUGEPAGE)
+        libc.free(ctypes.c_void_p(reserved))
 
 
 def select_platform(platform_name: str) -> None:

@@ -11,6 +11,7 @@ from effnet_jax import scaling
 from effnet_jax.architecture import ceil_div
 from effnet_jax.benchmark.case import Case
 from effnet_jax.ops import depthwise, pallas_depthwise
+from effnet_jax.ops.geometry import geometry_of
 
 ROUNDS = 5
 SECONDS = 0.05  # of one formulation in one round, about
@@ -61,7 +62,7 @@ def _directions(
 ) -> Iterator[tuple[str, dict[str, Callable], tuple[jax.Array, jax.Array]]]:
     x = jax.random.normal(jax.random.key(0), shape, dtype)
     w = jax.random.normal(jax.random.key(1), (kernel_size, kernel_size, 1, shape[3]), dtype)
-    geometry = depthwise.geometry(shape, w.shape, stride, "SAME")
+    geometry = geometry_of(shape, w.shape, stride, "SAME")
     g = jax.random.normal(jax.random.key(2), (shape[0], geometry.rows.output, geometry.cols.output, shape[3]), dtype)
     arguments = {"forward": (x, w), "input gradient": (g, w), "filter gradient": (x, g)}
     for direction, formulations in depthwise.FORMULATIONS.items():

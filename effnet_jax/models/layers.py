@@ -15,9 +15,11 @@ from effnet_jax import scaling
 from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
 from effnet_jax.ops.depthwise import depthwise_conv
 from effnet_jax.ops.geometry import explicit_padding
-from effnet_jax.ops.pointwise import pointwise_conv
+from effnet_jax.ops.image_conv import image_conv
+from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
 
 Padding = Literal["SAME", "SYMMETRIC"]
+IMAGE_CHANNELS = 4  # at most so many make an input an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,7 @@ class BatchNorm(nn.Module):
 
 
 class Conv(nn.Module):
-    """Dense convolution without bias; 1x1 as a matrix product."""
+    """Dense convolution without bias; 1x1 as a matrix product, where `gates` [N, Cin] may scale the inputs."""
 
     filters: int
     kernel_size: int
@@ -104,15 +106,19 @@ class Conv(nn.Module):
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, gates: jax.Array | None = None) -> jax.Array:
         k = self.kernel_size
         shape = (k, k, x.shape[-1], self.filters)
-        kernel = self.param("kernel", conv_init, shape, self.numerics.param_dtype).astype(x.dtype)
+        kernel = self.param("kernel", conv_init, shape, self.numerics.param_dtype)
+        if gates is not None:
+            return gated_pointwise_conv(x, gates, kernel)
         if k == 1 and self.stride == 1:
             return pointwise_conv(x, kernel)
+        if x.shape[-1] <= IMAGE_CHANNELS:
+            return image_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
         return jax.lax.conv_general_dilated(
             x,
-            kernel,
+            kernel.astype(x.dtype),
             window_strides=(self.stride, self.stride),
             padding=explicit_padding(x.shape[1:3], (k, k), self.stride, self.numerics.padding),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -148,7 +154,7 @@ class ConvBNSwish(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from globally pooled features (Hu et al. 2018); pooling and gates in float32."""
+    """Channel gates [N, C] from globally pooled features (Hu et al. 2018), in float32."""
 
     reduced_filters: int
     numerics: Numerics
@@ -160,8 +166,7 @@ class SqueezeExcite(nn.Module):
             filters, dtype=dtype, param_dtype=dtype, kernel_init=_dense_as_conv_init, name=name
         )
         pooled = jnp.mean(x, axis=(1, 2), dtype=dtype)
-        gates = nn.sigmoid(dense(channels, "expand")(nn.silu(dense(self.reduced_filters, "reduce")(pooled))))
-        return x * gates.astype(x.dtype)[:, None, None, :]
+        return nn.sigmoid(dense(channels, "expand")(nn.silu(dense(self.reduced_filters, "reduce")(pooled))))
 
 
 def _dense_as_conv_init(key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype) -> jax.Array:
@@ -202,8 +207,8 @@ class MBConv(nn.Module):
             x = BatchNorm(numerics, swish=True, name="expand_bn")(x, train)
         x = DepthwiseConv(block.kernel_size, block.stride, numerics, name="depthwise_conv")(x)
         x = BatchNorm(numerics, swish=True, name="depthwise_bn")(x, train)
-        x = SqueezeExcite(block.se_filters, numerics, name="se")(x)
-        x = Conv(block.out_filters, 1, 1, numerics, name="project_conv")(x)
+        gates = SqueezeExcite(block.se_filters, numerics, name="se")(x)
+        x = Conv(block.out_filters, 1, 1, numerics, name="project_conv")(x, gates)
         x = BatchNorm(numerics, name="project_bn")(x, train)
         if block.residual:
             x = inputs + StochasticDepth(self.survival_probability)(x, train)

@@ -5,7 +5,7 @@ import jax
 
 from effnet_jax import baselines
 from effnet_jax.models.layers import BatchNorm, Conv, Numerics
-from effnet_jax.ops.depthwise import explicit_padding
+from effnet_jax.ops.geometry import explicit_padding
 
 POOL, POOL_STRIDE = 3, 2
 

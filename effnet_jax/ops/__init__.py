@@ -1,5 +1,5 @@
-"""Array operations with their own formulations and gradients: depthwise and 1x1 convolution, BatchNorm."""
+"""Array operations with their own formulations and gradients: convolutions and BatchNorm."""
 
-from effnet_jax.ops import batch_norm, depthwise, pointwise
+from effnet_jax.ops import batch_norm, depthwise, image_conv, pointwise
 
-__all__ = ["batch_norm", "depthwise", "pointwise"]
+__all__ = ["batch_norm", "depthwise", "image_conv", "pointwise"]

@@ -14,13 +14,12 @@ that `jax.export` on a CPU for a GPU gives the GPU's formulation.
 """
 
 import functools
-from collections.abc import Sequence
 
 import jax
 from jax import lax
 
 from effnet_jax.ops import shifted_sums
-from effnet_jax.ops.geometry import Axis, Geometry, Padding, explicit_padding
+from effnet_jax.ops.geometry import Geometry, Padding, geometry_of
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = "SAME") -> jax.Array:
@@ -41,20 +40,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Pa
     """
     if x.ndim != 4 or kernel.ndim != 4 or kernel.shape[2] != 1 or kernel.shape[3] != x.shape[3]:
         raise ValueError(f"want x [N, H, W, C] and kernel [k, k, 1, C], got {x.shape} and {kernel.shape}")
-    return _forward(geometry(x.shape, kernel.shape, stride, padding), x, kernel.astype(x.dtype))
-
-
-def geometry(x_shape: Sequence[int], kernel_shape: Sequence[int], stride: int, padding: Padding) -> Geometry:
-    """Returns the geometry of `depthwise_conv` on inputs and kernels of these shapes.
-
-    Raises:
-        ValueError: an unknown padding, or an empty output.
-    """
-    pads = explicit_padding(x_shape[1:3], kernel_shape[:2], stride, padding)
-    axes = [Axis(size, k, stride, *pad) for size, k, pad in zip(x_shape[1:3], kernel_shape[:2], pads, strict=True)]
-    if min(axis.output for axis in axes) < 1:
-        raise ValueError(f"a {kernel_shape[:2]} kernel with padding {pads} leaves nothing of {x_shape}")
-    return Geometry(*axes)
+    return _forward(geometry_of(x.shape, kernel.shape, stride, padding), x, kernel.astype(x.dtype))
 
 
 # --- The three bilinear functions; each one's gradients are the other two. ---------------------------------

@@ -63,7 +63,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """The static half of a depthwise convolution."""
+    """The static half of a convolution."""
 
     rows: Axis
     cols: Axis
@@ -86,3 +86,16 @@ def explicit_padding(
         raise ValueError(f"padding is 'SAME', 'SYMMETRIC' or ((top, bottom), (left, right)), not {padding!r}")
     (top, bottom), (left, right) = padding
     return [(top, bottom), (left, right)]
+
+
+def geometry_of(x_shape: Sequence[int], kernel_shape: Sequence[int], stride: int, padding: Padding) -> Geometry:
+    """Returns the geometry of a convolution from the shapes of its input and kernel.
+
+    Raises:
+        ValueError: an unknown padding, or an empty output.
+    """
+    pads = explicit_padding(x_shape[1:3], kernel_shape[:2], stride, padding)
+    axes = [Axis(size, k, stride, *pad) for size, k, pad in zip(x_shape[1:3], kernel_shape[:2], pads, strict=True)]
+    if min(axis.output for axis in axes) < 1:
+        raise ValueError(f"a {kernel_shape[:2]} kernel with padding {pads} leaves nothing of {x_shape}")
+    return Geometry(*axes)

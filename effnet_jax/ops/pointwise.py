@@ -1,7 +1,12 @@
-"""1x1 convolution as a matrix product."""
+"""1x1 convolution as a matrix product, alone or with channel gates on its input."""
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+
+# Pixels for each output channel from which a kernel for each image beats a gated copy of the images. Measured on a
+# CPU over the shapes of B0: 16 pixels gain, 10 lose.
+_PIXELS_PER_FILTER = 16
 
 
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -18,4 +23,37 @@ def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if kernel.shape[:3] != (1, 1, channels):
         raise ValueError(f"want a kernel [1, 1, {channels}, Cout] for x {x.shape}, got {kernel.shape}")
     y = lax.dot(x.reshape(n * height * width, channels), kernel[0, 0].astype(x.dtype))
+    return y.reshape(n, height, width, kernel.shape[3])
+
+
+def gated_pointwise_conv(x: jax.Array, gates: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`pointwise_conv` of `x` with its channels scaled image by image, as squeeze-and-excitation does.
+
+    Where there are many pixels, a CPU saves time by scaling the kernel for each image and not every pixel: the
+    gated copy of `x` is never written, in either direction, nor read again for the gradient of the gates.
+
+    Args:
+        x: `[N, H, W, Cin]`; N may be symbolic.
+        gates: `[N, Cin]`.
+        kernel: `[1, 1, Cin, Cout]`.
+
+    Returns:
+        `[N, H, W, Cout]` in the dtype of `x`.
+    """
+    on_cpu = _product_by_image if _has_many_pixels(x, kernel) else _gated_product
+    return lax.platform_dependent(x, gates, kernel, cpu=on_cpu, default=_gated_product)
+
+
+def _has_many_pixels(x: jax.Array, kernel: jax.Array) -> bool:
+    return x.shape[1] * x.shape[2] >= _PIXELS_PER_FILTER * kernel.shape[3]
+
+
+def _gated_product(x: jax.Array, gates: jax.Array, kernel: jax.Array) -> jax.Array:
+    return pointwise_conv(x * gates.astype(x.dtype)[:, None, None, :], kernel)
+
+
+def _product_by_image(x: jax.Array, gates: jax.Array, kernel: jax.Array) -> jax.Array:
+    n, height, width, channels = x.shape
+    kernels = gates[:, :, None] * kernel[0, 0]
+    y = jnp.einsum("npc,ncf->npf", x.reshape(n, height * width, channels), kernels.astype(x.dtype))
     return y.reshape(n, height, width, kernel.shape[3])

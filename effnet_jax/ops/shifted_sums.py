@@ -51,12 +51,18 @@ def _shifted_sum(source, w, row_taps: Taps, col_taps: Taps, stride: int, shape: 
 
 
 def pad(geometry, x):
-    """Pads, or crops where the last rows are never read, to exactly what the outputs read."""
+    """Pads, or crops where the last rows are never read, to exactly what the outputs read.
+
+    What makes `x` and the padding become one pass: without the barrier XLA looks ahead at the many readers of the
+    padded array, and writes the sigmoid of a swish to memory as an array of its own.
+    """
     pads = [(axis.low, axis.reach - axis.low - axis.size, 0) for axis in (geometry.rows, geometry.cols)]
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
 def forward(geometry, x, w):
+    if any((axis.low, axis.high) != (0, 0) for axis in (geometry.rows, geometry.cols)):
+        x, geometry = pad(geometry, x), geometry.without_padding()
     rows, cols = geometry.rows, geometry.cols
     shape = (rows.output, cols.output)
     y = _shifted_sum(x, w, rows.forward_taps(), cols.forward_taps(), rows.stride, shape)

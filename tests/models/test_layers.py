@@ -54,7 +54,7 @@ def test_batch_norm_moves_its_statistics_and_normalises():
 
 
 @pytest.mark.parametrize("reduced", [1, 4])
-def test_squeeze_excite_scales_channels_by_their_pooled_gate(reduced):
+def test_squeeze_excite_gates_channels_by_their_pooled_values(reduced):
     layer = layers.SqueezeExcite(reduced, layers.Numerics())
     x = jax.random.normal(jax.random.key(0), (2, 3, 5, 8))
     variables = layer.init(jax.random.key(1), x)
@@ -63,4 +63,4 @@ def test_squeeze_excite_scales_channels_by_their_pooled_gate(reduced):
     hidden = pooled @ p["reduce"]["kernel"] + p["reduce"]["bias"]
     hidden = hidden / (1 + np.exp(-hidden))
     gates = 1 / (1 + np.exp(-(hidden @ p["expand"]["kernel"] + p["expand"]["bias"])))
-    np.testing.assert_allclose(layer.apply(variables, x), x * gates[:, None, None, :], rtol=1e-5)
+    np.testing.assert_allclose(layer.apply(variables, x), gates, rtol=1e-5)

@@ -13,7 +13,7 @@ from jax import lax
 
 from effnet_jax.ops import depthwise, shifted_sums
 from effnet_jax.ops.depthwise import depthwise_conv
-from effnet_jax.ops.geometry import Axis, explicit_padding
+from effnet_jax.ops.geometry import Axis, explicit_padding, geometry_of
 
 
 def reference(x, kernel, stride=1, padding="SAME"):
@@ -190,7 +190,7 @@ def test_default_formulation_of_other_platforms(stride):
     """Every formulation, a GPU's and TPU's included, run here."""
     with jax.enable_x64(True):
         x, kernel = example(2, 7, 6, 5)
-        geometry = depthwise.geometry(x.shape, kernel.shape, stride, "SAME")
+        geometry = geometry_of(x.shape, kernel.shape, stride, "SAME")
         y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)
         g = cotangent(y)
         arguments = {"forward": (x, kernel, y), "input gradient": (g, kernel, dx), "filter gradient": (x, g, dw)}

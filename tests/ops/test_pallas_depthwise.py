@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from effnet_jax.ops import depthwise
+from effnet_jax.ops.geometry import geometry_of
 from effnet_jax.ops.pallas_depthwise import KERNELS
 
 
 def arguments(height, width, channels, k, stride, padding, dtype="float32"):
     rng = np.random.default_rng(0)
     shape, kernel_shape = (2, height, width, channels), (k, k, 1, channels)
-    geometry = depthwise.geometry(shape, kernel_shape, stride, padding)
+    geometry = geometry_of(shape, kernel_shape, stride, padding)
     shapes = {"x": shape, "w": kernel_shape, "g": (2, geometry.rows.output, geometry.cols.output, channels)}
     a = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     pairs = {"forward": "xw", "input gradient": "gw", "filter gradient": "xg"}

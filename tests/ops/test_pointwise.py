@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from effnet_jax.ops.pointwise import pointwise_conv
+from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
 
 
 def reference(x, kernel):
@@ -48,3 +48,26 @@ def test_symbolic_batch():
 def test_bad_kernel():
     with pytest.raises(ValueError, match="want a kernel"):
         pointwise_conv(jnp.zeros((1, 2, 2, 4)), jnp.zeros((3, 3, 4, 8)))
+
+
+@pytest.mark.parametrize("size", [2, 11], ids=["few pixels", "many pixels"])
+def test_gates_scale_the_channels_of_each_image(size):
+    def plain(x, gates, kernel):
+        return reference(x * gates[:, None, None, :], kernel)
+
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(size)
+        arguments = [rng.normal(size=s) for s in ((3, size, size, 5), (3, 5), (1, 1, 5, 7))]
+        ours, theirs = (
+            jax.value_and_grad(lambda *a, f=f: jnp.sin(f(*a)).sum(), argnums=(0, 1, 2))(*arguments)
+            for f in (gated_pointwise_conv, plain)
+        )
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_many_pixels_are_not_scaled_one_by_one():
+    shapes = (2, 16, 16, 8), (2, 8), (1, 1, 8, 4)
+    text = jax.jit(gated_pointwise_conv).lower(*map(jnp.zeros, shapes)).as_text()
+    assert "tensor<2x8x4xf32>" in text  # a kernel for each image ...
+    assert not any("multiply" in line and "2x16x16x8" in line for line in text.splitlines())  # ... and no scaled copy
