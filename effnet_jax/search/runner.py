@@ -22,6 +22,7 @@ PRUNERS = {"": optuna.pruners.NopPruner, "successive_halving": optuna.pruners.Su
 # What a trial keeps of results.json: nothing of the test split, which no study may choose by.
 _KEPT = (
     "num_parameters", "macs", "steps", "selected_step", "selected_weights", "wall_seconds", "hardware", "commit",
+    "command",
 )  # fmt: skip
 
 

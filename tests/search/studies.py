@@ -34,7 +34,7 @@ def train(config, folder, on_validation, seconds: float = 0.0) -> dict:
         on_validation(step, accuracy(config.name))
     return {
         "num_parameters": 1, "macs": 2, "steps": STEPS, "selected_step": STEPS, "selected_weights": "ema",
-        "wall_seconds": seconds, "hardware": "none", "commit": "none",
+        "wall_seconds": seconds, "hardware": "none", "commit": "none", "command": "none",
         "validation": {"accuracy": 0.0, "ema_accuracy": accuracy(config.name), "count": 100},
         "test": {"accuracy": 1.0},
     }  # fmt: skip
