@@ -52,16 +52,22 @@ def rank(accuracies: dict[str, Sequence[float | None]], validation_count: int) -
     for number, name in enumerate(order, start=1):
         values, best = whole[name], whole[order[0]]
         differences = [b - v for b, v in zip(best, values)]
+        mean, error = estimate(values, validation_count)
         if len(values) > 1:
-            error, behind_error = _standard_error(values), _standard_error(differences)
+            behind_error = _standard_error(differences)
         else:
-            error = _counting_error(values[0], validation_count)
             behind_error = math.hypot(error, _counting_error(best[0], validation_count)) if number > 1 else 0.0
         behind = statistics.fmean(differences)
         within = behind <= NOISE_FACTOR * behind_error
-        ranked.append(Ranked(name, number, values, statistics.fmean(values), error, behind, behind_error, within))
+        ranked.append(Ranked(name, number, values, mean, error, behind, behind_error, within))
     unfinished = [Ranked(name, None, tuple(values)) for name, values in accuracies.items() if name not in whole]
     return ranked + unfinished
+
+
+def estimate(values: Sequence[float], count: int) -> tuple[float, float]:
+    """Returns the mean and its standard error: over the seeds or, with one, of counting hits among `count` images."""
+    error = _standard_error(values) if len(values) > 1 else _counting_error(values[0], count)
+    return statistics.fmean(values), error
 
 
 def _standard_error(values: Sequence[float]) -> float:

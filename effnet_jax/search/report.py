@@ -4,7 +4,9 @@ import csv
 import io
 import pathlib
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from effnet_jax.atomic import whole_file
 from effnet_jax.search.candidates import PAPER
@@ -13,7 +15,7 @@ from effnet_jax.search.runner import Outcome
 from effnet_jax.training.workdir import write_json
 
 _COLUMNS = ("task", "alpha", "beta", "gamma", "seed", "state", "validation_accuracy", "steps", "selected_step",
-            "num_parameters", "macs", "wall_seconds", "hardware", "commit", "reason")  # fmt: skip
+            "num_parameters", "macs", "wall_seconds", "hardware", "commit", "command", "reason")  # fmt: skip
 
 
 def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Out
             with whole_file(workdir / name) as file:
                 file.write(text.encode())
         with whole_file(workdir / "grid_search.png") as file:
-            _draw(file, results)
+            draw(results).savefig(file, format="png", dpi=150)
         write_json(workdir / "grid_search.json", results)
     return results
 
@@ -41,13 +43,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
     ]
     if results["chosen"]:
-        chosen = results["chosen"]
-        lines += [
-            f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
-            f"Of {n['candidates']} candidates {results['chosen_among_equals']} cannot be told from the best: they "
-            "are behind by no more than two standard errors of the difference.",
-            "",
-        ]
+        lines += [chosen_text(results), "", "To train with them:", "", f"    {train_flags(results)}", ""]
     lines += [
         "| rank | alpha | beta | gamma | product | M MACs | x MACs | M parameters | validation accuracy | behind | |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -58,6 +54,28 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["", f"Errors: {_error_note(n['seeds'])}. Hardware: {'; '.join(results['hardware'])}. "
               f"Commit: {', '.join(results['commits'])}. {results['wall_seconds']:,.0f} s of training."]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def chosen_text(results: dict[str, Any]) -> str:
+    """Says what was chosen, and among how many that cannot be told from it."""
+    chosen = results["chosen"]
+    if not chosen:
+        return "Nothing is chosen: no candidate has finished with every seed."
+    return (
+        f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
+        f"Of {results['n']['candidates']} candidates {results['chosen_among_equals']}, itself included, cannot be "
+        "told from the best: they are behind by no more than two standard errors of the difference."
+    )
+
+
+def train_flags(results: dict[str, Any]) -> str:
+    """Returns the overrides that give a run of the baseline's config the chosen scaling."""
+    chosen = results["chosen"]
+    return (
+        f"--config.model.depth_multiplier={chosen['depth_multiplier']:g} "
+        f"--config.model.width_multiplier={chosen['width_multiplier']:g} "
+        f"--config.dataset.resolution={chosen['resolution']}"
+    )
 
 
 def _error_note(seeds: Sequence[int]) -> str:
@@ -94,15 +112,14 @@ def _csv(outcomes: Sequence[Outcome]) -> str:
     return file.getvalue()
 
 
-def _draw(file: BinaryIO, results: dict[str, Any]) -> None:
-    """Accuracy over the constraint surface, beta and gamma being its coordinates, and over the real MACs."""
-    import matplotlib
+def draw(results: dict[str, Any], mark: str = "") -> Figure:
+    """Accuracy over the constraint surface, beta and gamma being its coordinates, and over the real MACs.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    `mark` is added to the title.
+    """
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    surface, macs = figure.subplots(1, 2)
     rows = [row for row in results["ranking"] if row["mean"] is not None]
-    figure, (surface, macs) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     values = [100 * row["mean"] for row in rows]
     dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=160)
     for row in rows:
@@ -122,7 +139,7 @@ def _draw(file: BinaryIO, results: dict[str, Any]) -> None:
     n = results["n"]
     figure.suptitle(
         f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed(s), "
-        f"{'/'.join(map(str, results['steps']))} steps"
+        f"{'/'.join(map(str, results['steps']))} steps" + (f"\n{mark}" if mark else ""),
+        fontsize=11,
     )
-    figure.savefig(file, format="png", dpi=150)
-    pyplot.close(figure)
+    return figure

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import ml_collections
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from effnet_jax import config as config_lib
 from effnet_jax.errors import UserError
 from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
 from effnet_jax.search.storage import open_storage, persistent
@@ -54,6 +56,7 @@ def run_study(
     storage_url: str = "",
     pruner: str = "",
     retry_failed: bool = False,
+    on_start: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Works on a study until every task of it is done, here or by other workers.
 
@@ -65,6 +68,7 @@ def run_study(
       storage_url: see `storage.open_storage`.
       pruner: one of `PRUNERS`.
       retry_failed: try again what failed in earlier starts.
+      on_start: called once the study is known to be this one, before the first task.
 
     Returns:
       The outcomes, in the order of `tasks`.
@@ -75,7 +79,7 @@ def run_study(
     """
     if pruner not in PRUNERS:
         raise UserError(f"unknown pruner {pruner!r}; choose from {', '.join(map(repr, PRUNERS))}")
-    workdir = _made(workdir)
+    workdir = made_workdir(workdir)
     storage = open_storage(storage_url, workdir)
     study = persistent(
         lambda: optuna.create_study(
@@ -84,6 +88,7 @@ def run_study(
         )
     )  # fmt: skip
     _check_description(study, description)
+    on_start()
     queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
     while not persistent(queue.finished):
         with _claimed(queue) as claim:
@@ -181,7 +186,25 @@ def _check_description(study: optuna.Study, description: dict[str, Any]) -> None
         )
 
 
-def _made(workdir: pathlib.Path) -> pathlib.Path:
+def describe(section: str, options: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns what makes a study what it is; where the data lie is no part of it, as for a run."""
+    own = {f"{section}.{key}": value for key, value in config_lib.flatten(options).items()}
+    recipe = config_lib.flatten(train)
+    return own | {f"train.{key}": recipe[key] for key in recipe if key not in config_lib.LOCATION_KEYS}
+
+
+def check_seeds(section: str, seeds: Sequence[int]) -> None:
+    """Raises a `UserError` unless there are seeds, each once."""
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"config.{section}.seeds must be different numbers, got {tuple(seeds)}")
+
+
+def made_workdir(workdir: pathlib.Path) -> pathlib.Path:
+    """Makes the folder of a study and returns its absolute path.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     workdir = workdir.expanduser().absolute()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
