@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from effnet_jax.config import changed_between
 from effnet_jax.errors import UserError
 from effnet_jax.report.runs import Run, read_run, read_runs
 from effnet_jax.search.ranking import estimate
@@ -223,9 +224,9 @@ def _check_one_recipe(folder: pathlib.Path, found: Collection) -> None:
     """Figures of different data or recipes do not belong into one table."""
     first, *others = found.runs
     for run in others:
-        keys = [key for key in sorted(first.recipe) if run.recipe.get(key, None) != first.recipe[key]]
-        if keys:
-            shown = "; ".join(f"{key}: {first.recipe[key]} and {run.recipe.get(key, None)}" for key in keys[:MAX_NAMED])
+        changes = changed_between(first.recipe, run.recipe)
+        if changes:
+            shown = "; ".join(changes[:MAX_NAMED])
             raise UserError(
                 f"{folder} mixes runs of different recipes ({first.name} and {run.name} differ in {shown}); "
                 "put those of one recipe into a folder of their own"

@@ -1,16 +1,18 @@
 """The figures of a report: readable in print and by colour-blind readers."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 
 import matplotlib
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from effnet_jax.report import published
 from effnet_jax.report.collection import Collection, Group
 from effnet_jax.report.tables import reduced_mark
-from effnet_jax.search.report import draw as draw_search
+from effnet_jax.search.findings import draw as draw_search
 
 # Okabe-Ito colours, and a marker each: told apart by colour-blind readers and in grey print
 STYLES = {
@@ -73,7 +75,7 @@ def _axes(found: Collection) -> Figure:
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     for panel, (axis, symbol) in zip(panels, AXIS_SYMBOLS.items()):
-        groups = [group for group in found.groups if group.axis in ("baseline", axis) and group.runs]
+        groups = [group for group in found.groups if group.axis in ("baseline", axis)]
         _errorbars(panel, groups, SIZE["multiply-adds of one image (millions)"], *STYLES[axis], axis, line="-")
         index = list(AXIS_SYMBOLS).index(axis)
         _annotate(panel, groups, lambda group: f"{symbol}={group.scales[index]:g}")  # noqa: B023
@@ -105,7 +107,9 @@ def _family(found: Collection) -> Figure:
             for name, cost in rows.items():
                 panel.annotate(_short(name), (size(cost), cost.top1), xytext=(5, -11), textcoords="offset points",
                                fontsize=8)  # fmt: skip
-        panel.set(xlabel=label, ylabel="ImageNet top-1 accuracy (%)", xscale="log")
+        panel.set(xlabel=label, ylabel="ImageNet top-1 accuracy (%)")
+        panel.margins(x=0.12, y=0.1)
+        _log_axis(panel)
         _papers(panel, "Figures 1 and 5, Table 2")
     panels[1, 2].axis("off")
     panels[1, 2].text(
@@ -124,12 +128,13 @@ def _runs(found: Collection) -> Figure:
 
 def _by_family(panel: Axes, found: Collection, label: str, size: Callable[[Group], float | None]) -> None:
     for prefix, colour, marker in FAMILY_STYLES:
-        groups = [g for g in found.groups if g.model.startswith(prefix) and g.runs and size(g) is not None]
+        groups = [group for group in found.groups if group.model.startswith(prefix) and size(group) is not None]
         groups.sort(key=size)
         line = "-" if prefix == "efficientnet" and found.kind == "family" else "none"
         _errorbars(panel, groups, size, colour, marker, prefix, line)
         _annotate(panel, groups, lambda group: _short(group.name), size)
-    panel.set(xlabel=label, ylabel=ACCURACY, xscale="log")
+    panel.set(xlabel=label, ylabel=ACCURACY)
+    _log_axis(panel)
     _ours(panel, found)
 
 
@@ -173,11 +178,11 @@ def _errorbars(
     panel: Axes, groups: Sequence[Group], size: Callable[[Group], float | None], colour: str, marker: str,
     label: str, line: str = "none",
 ) -> None:  # fmt: skip
-    """Draws the groups; what was matched in MACs is hollow."""
+    """Draws the groups; what was matched in MACs is hollow, what was not run leaves a gap in the line."""
     for matched in (False, True):
         some = [group for group in groups if bool(group.matched_to) is matched]
         if some:
-            means, errors = zip(*(group.accuracy("validation") for group in some))
+            means, errors = zip(*(group.accuracy("validation") or (math.nan, math.nan) for group in some))
             panel.errorbar(
                 [size(group) for group in some], means, errors, fmt=marker, color=colour, ls=line, capsize=3,
                 ms=9 if marker == "*" else 7, mfc="white" if matched else colour,
@@ -190,8 +195,18 @@ def _annotate(
     size: Callable[[Group], float | None] = SIZE["multiply-adds of one image (millions)"],
 ) -> None:  # fmt: skip
     for group in groups:
-        panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=(6, -12),
-                       textcoords="offset points", fontsize=8)  # fmt: skip
+        if group.runs:
+            panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=(6, -12),
+                           textcoords="offset points", fontsize=8)  # fmt: skip
+    panel.margins(x=0.12, y=0.1)
+
+
+def _log_axis(panel: Axes) -> None:
+    """With plain numbers, few enough to read."""
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _ours(panel: Axes, found: Collection) -> None:
@@ -212,5 +227,7 @@ def _short(name: str) -> str:
 def _finished(figure: Figure, found: Collection) -> Figure:
     seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
     mark = f"\n{reduced_mark(found)}" if found.reductions else ""
-    figure.suptitle(f"{found.title}, {seeds}{mark}", fontsize=11)
+    absent = [group.name for group in found.groups if not group.runs]
+    gap = f"\nnot run: {', '.join(absent)}" if absent else ""
+    figure.suptitle(f"{found.title}, {seeds}{mark}{gap}", fontsize=11)
     return figure

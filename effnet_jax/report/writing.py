@@ -14,7 +14,7 @@ from effnet_jax.report.collection import Collection
 from effnet_jax.report.figures import figures
 from effnet_jax.report.page import page
 from effnet_jax.report.tables import Table, markdown, reduced_mark, tables
-from effnet_jax.search.report import chosen_text
+from effnet_jax.search.findings import chosen_text
 
 DOTS_PER_INCH = 110
 

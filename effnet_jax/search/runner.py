@@ -174,11 +174,7 @@ def _check_description(study: optuna.Study, description: dict[str, Any]) -> None
     if stored is None:
         persistent(lambda: study.set_user_attr(DESCRIPTION, description))
         return
-    changed = [
-        f"{key}: {stored.get(key, 'absent')} -> {description.get(key, 'absent')}"
-        for key in sorted(stored.keys() | description.keys())
-        if stored.get(key, "absent") != description.get(key, "absent")
-    ]
+    changed = config_lib.changed_between(stored, description)
     if changed:
         raise UserError(
             f"the study {study.study_name!r} in this storage is another ({'; '.join(changed[:6])}); give another "
@@ -228,7 +224,7 @@ def _tell_progress(queue: Queue, name: str, total: int) -> None:
     ended = f"validation accuracy {mine.value:.4f}" if mine.state == TrialState.COMPLETE else mine.state.name.lower()
     if mine.state == TrialState.FAIL:
         ended = f"failed: {mine.user_attrs.get(REASON, 'taken over by another worker')}"
-    done = sum(state.is_finished() for state in states)
+    done = persistent(queue.count_done)
     seconds = [t.user_attrs[RESULTS]["wall_seconds"] for t in latest.values() if RESULTS in t.user_attrs]
     eta = ""
     if seconds and done < total:
