@@ -51,10 +51,10 @@ class Group:
         return 100 * mean, 100 * error
 
     @property
-    def training_seconds(self) -> float | None:
-        """Mean over the runs."""
+    def training_minutes(self) -> float | None:
+        """Measured time of the training steps, the mean over the runs."""
         seconds = [run.training_seconds for run in self.runs if run.training_seconds is not None]
-        return sum(seconds) / len(seconds) if seconds else None
+        return sum(seconds) / len(seconds) / 60 if seconds else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
 LINES = ("-", "--", ":", "-.")
 ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
 SIZE = {"millions of parameters": lambda g: g.parameters / 1e6, "multiply-adds of one image (millions)":
-        lambda g: g.macs / 1e6, "training time (s), measured": lambda g: g.training_seconds}  # fmt: skip
+        lambda g: g.macs / 1e6, "training time (min), measured": lambda g: g.training_minutes}  # fmt: skip
 
 
 def figures(found: Collection) -> dict[str, Figure]:
@@ -204,7 +204,8 @@ def _annotate(
 def _log_axis(panel: Axes) -> None:
     """With plain numbers, few enough to read."""
     panel.set_xscale("log")
-    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(ticker.NullFormatter())
 

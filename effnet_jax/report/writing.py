@@ -83,7 +83,7 @@ def _values(found: Collection) -> dict[str, Any]:
             {
                 "name": group.name, "axis": group.axis, "model": group.model, "scales": group.scales,
                 "matched_to": group.matched_to, "resolution": group.pixels, "macs": group.macs,
-                "parameters": group.parameters, "training_seconds": group.training_seconds, "missing": group.missing,
+                "parameters": group.parameters, "training_minutes": group.training_minutes, "missing": group.missing,
                 **{
                     f"{split}_{figure}": group.accuracy(split, figure)
                     for split in ("validation", "test") for figure in ("accuracy", "top5_accuracy")

@@ -90,6 +90,7 @@ def run_study(
     _check_description(study, description)
     on_start()
     queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
+    print(f"study     {name}: {persistent(queue.count_done)} of {len(tasks)} done", flush=True)
     while not persistent(queue.finished):
         with _claimed(queue) as claim:
             if claim is not None:
