@@ -93,8 +93,9 @@ def _validation_and_test(found: Collection) -> Table:
     header = ("model", *columns, *(f"paper, ImageNet: {column}" for column in columns))
     if found.kind != "family":
         header, rows = header[:5], [row[:5] for row in rows]
+    table = "Table 8" if found.kind == "family" else ""
     note = "The test split was taken once, by the weights that validation selected; nothing was chosen by it."
-    return Table(_titled("Validation and test", found), header, tuple(rows), f"{note} {_note(found, 'Table 8')}")
+    return Table(_titled("Validation and test", found), header, tuple(rows), f"{note} {_note(found, table)}")
 
 
 def _costs(found: Collection) -> Table:
