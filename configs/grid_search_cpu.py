@@ -1,4 +1,4 @@
-"""A small search on real CIFAR-100 for a machine without an accelerator: about 20 minutes on 2 CPU cores.
+"""A small search on real CIFAR-100, sized for 2 CPU cores without an accelerator (its duration is not measured yet).
 
 python scripts/grid_search.py --config configs/grid_search_cpu.py
 

@@ -78,7 +78,11 @@ def changed_keys(stored: dict[str, Any], config: ml_collections.ConfigDict) -> l
       stored: `flatten` of the config of the run on disk.
       config: the config of the run that is to start.
     """
-    current = flatten(config)
+    return changed_between(stored, flatten(config))
+
+
+def changed_between(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Lists the same of two flat configs."""
     keys = sorted((stored.keys() | current.keys()) - set(LOCATION_KEYS))
     absent = "absent"
     return [

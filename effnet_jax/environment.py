@@ -1,9 +1,11 @@
-"""What a result was measured with: hardware and versions."""
+"""What a result was measured with: hardware, versions, commit and command."""
 
 import importlib.metadata
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 
 import jax
 
@@ -37,6 +39,14 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def command() -> str:
+    """Returns the command line of this process, the script named from the root of the checkout."""
+    root = pathlib.Path(effnet_jax.__file__).parents[1]
+    script = pathlib.Path(sys.argv[0]).absolute()
+    name = str(script.relative_to(root)) if script.is_relative_to(root) else script.name
+    return shlex.join(["python", name, *sys.argv[1:]])
 
 
 def _processor() -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import ml_collections
 
 from effnet_jax import config as config_lib
+from effnet_jax import environment
 from effnet_jax.errors import UserError
 from effnet_jax.search import candidates as candidates_lib
 from effnet_jax.search import ranking, report
 from effnet_jax.search.candidates import Candidate
 from effnet_jax.search.queue import Task
-from effnet_jax.search.runner import Outcome, run_study
+from effnet_jax.search.runner import Outcome, check_seeds, describe, run_study
 from effnet_jax.training.setup import load_data
 
 STUDY = "grid_search"
@@ -43,15 +44,14 @@ def search(
       RunInterrupted: SIGTERM or Ctrl-C.
     """
     config_lib.check(config.train)
-    if not config.search.seeds or len(set(config.search.seeds)) != len(config.search.seeds):
-        raise UserError(f"config.search.seeds must be different numbers, got {tuple(config.search.seeds)}")
+    check_seeds("search", config.search.seeds)
     found = candidates_lib.candidates(config.search, config.train)
     load_data(config.train)  # what is wrong with the data would be wrong for every trial
     outcomes = run_study(
         STUDY,
         tasks(config, found),
         pathlib.Path(workdir),
-        description=_description(config),
+        description=describe("search", config.search, config.train),
         storage_url=storage_url,
         pruner=config.search.pruner,
         retry_failed=retry_failed,
@@ -71,13 +71,6 @@ def tasks(config: ml_collections.ConfigDict, found: list[Candidate]) -> list[Tas
             params = {**dict(zip(("alpha", "beta", "gamma"), candidate.coefficients)), "seed": seed}
             listed.append(Task(f"{candidate.name}_seed{seed}", params, run))
     return listed
-
-
-def _description(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """What makes the study what it is; where the data lie is no part of it, as for a run."""
-    train = config_lib.flatten(config.train)
-    kept = {f"train.{key}": value for key, value in train.items() if key not in config_lib.LOCATION_KEYS}
-    return {f"search.{key}": value for key, value in config_lib.flatten(config.search).items()} | kept
 
 
 def _results(config: ml_collections.ConfigDict, found: list[Candidate], outcomes: list[Outcome]) -> dict[str, Any]:
@@ -107,4 +100,5 @@ def _results(config: ml_collections.ConfigDict, found: list[Candidate], outcomes
         "wall_seconds": round(sum(run["wall_seconds"] for run in finished), 1),
         "hardware": sorted({str(run["hardware"]) for run in finished}),
         "commits": sorted({str(run["commit"]) for run in finished}),
+        "command": environment.command(),
     }

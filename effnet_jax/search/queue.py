@@ -87,8 +87,11 @@ class Queue:
         return {name: latest[name] for name in self._tasks if name in latest}
 
     def finished(self) -> bool:
-        latest = self.latest()
-        return len(latest) == len(self._tasks) and all(map(self._is_final, latest.values()))
+        return self.count_done() == len(self._tasks)
+
+    def count_done(self) -> int:
+        """Returns how many tasks are complete, pruned or failed for good."""
+        return sum(map(self._is_final, self.latest().values()))
 
     def _is_final(self, trial: FrozenTrial) -> bool:
         failed = trial.state == TrialState.FAIL and REASON in trial.user_attrs and trial.number >= self._retried

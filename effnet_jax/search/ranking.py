@@ -5,7 +5,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
-NOISE_FACTOR = 2.0  # standard errors; about 95 % for a normal error
+# Student's t: how many standard errors half a 95 % interval is, by degrees of freedom from 1; a few seeds say little
+# about their own spread, two almost nothing.
+_T95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_NORMAL95 = 1.96  # where the error is that of counting images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Ranked:
       standard_error: of the mean; from the seeds or, where there is one, from the number of images.
       behind: mean difference to the best, over the same seeds.
       behind_error: standard error of that difference.
-      within_noise: whether the best is ahead by no more than `NOISE_FACTOR` of these.
+      within_noise: whether zero is inside the 95 % confidence interval of that difference.
     """
 
     name: str
@@ -52,16 +55,26 @@ def rank(accuracies: dict[str, Sequence[float | None]], validation_count: int) -
     for number, name in enumerate(order, start=1):
         values, best = whole[name], whole[order[0]]
         differences = [b - v for b, v in zip(best, values)]
+        mean, error = estimate(values, validation_count)
         if len(values) > 1:
-            error, behind_error = _standard_error(values), _standard_error(differences)
+            behind_error = _standard_error(differences)
         else:
-            error = _counting_error(values[0], validation_count)
             behind_error = math.hypot(error, _counting_error(best[0], validation_count)) if number > 1 else 0.0
         behind = statistics.fmean(differences)
-        within = behind <= NOISE_FACTOR * behind_error
-        ranked.append(Ranked(name, number, values, statistics.fmean(values), error, behind, behind_error, within))
+        within = behind <= _half_interval(len(values)) * behind_error
+        ranked.append(Ranked(name, number, values, mean, error, behind, behind_error, within))
     unfinished = [Ranked(name, None, tuple(values)) for name, values in accuracies.items() if name not in whole]
     return ranked + unfinished
+
+
+def estimate(values: Sequence[float], count: int) -> tuple[float, float]:
+    """Returns the mean and its standard error: over the seeds or, with one, of counting hits among `count` images."""
+    error = _standard_error(values) if len(values) > 1 else _counting_error(values[0], count)
+    return statistics.fmean(values), error
+
+
+def _half_interval(seeds: int) -> float:
+    return _NORMAL95 if seeds == 1 else _T95[min(seeds - 1, len(_T95)) - 1]
 
 
 def _standard_error(values: Sequence[float]) -> float:

@@ -4,16 +4,17 @@ import csv
 import io
 import pathlib
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 from effnet_jax.atomic import whole_file
 from effnet_jax.search.candidates import PAPER
+from effnet_jax.search.findings import chosen_text, draw, train_flags
 from effnet_jax.search.queue import LOCK, locked
 from effnet_jax.search.runner import Outcome
 from effnet_jax.training.workdir import write_json
 
 _COLUMNS = ("task", "alpha", "beta", "gamma", "seed", "state", "validation_accuracy", "steps", "selected_step",
-            "num_parameters", "macs", "wall_seconds", "hardware", "commit", "reason")  # fmt: skip
+            "num_parameters", "macs", "wall_seconds", "hardware", "commit", "command", "reason")  # fmt: skip
 
 
 def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Out
             with whole_file(workdir / name) as file:
                 file.write(text.encode())
         with whole_file(workdir / "grid_search.png") as file:
-            _draw(file, results)
+            draw(results).savefig(file, format="png", dpi=150)
         write_json(workdir / "grid_search.json", results)
     return results
 
@@ -41,13 +42,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
     ]
     if results["chosen"]:
-        chosen = results["chosen"]
-        lines += [
-            f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
-            f"Of {n['candidates']} candidates {results['chosen_among_equals']} cannot be told from the best: they "
-            "are behind by no more than two standard errors of the difference.",
-            "",
-        ]
+        lines += [chosen_text(results), "", "To train with them:", "", f"    {train_flags(results)}", ""]
     lines += [
         "| rank | alpha | beta | gamma | product | M MACs | x MACs | M parameters | validation accuracy | behind | |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -92,37 +87,3 @@ def _csv(outcomes: Sequence[Outcome]) -> str:
         own = {"task": outcome.task.name, "state": outcome.state, "reason": outcome.reason}
         writer.writerow(outcome.results | outcome.task.params | own | {"validation_accuracy": outcome.accuracy})
     return file.getvalue()
-
-
-def _draw(file: BinaryIO, results: dict[str, Any]) -> None:
-    """Accuracy over the constraint surface, beta and gamma being its coordinates, and over the real MACs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = [row for row in results["ranking"] if row["mean"] is not None]
-    figure, (surface, macs) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    values = [100 * row["mean"] for row in rows]
-    dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=160)
-    for row in rows:
-        surface.annotate(
-            f"{row['alpha']:g}", (row["gamma"], row["beta"]), xytext=(0, 9), textcoords="offset points", ha="center"
-        )
-    if rows:
-        figure.colorbar(dots, label="validation accuracy (%)")
-        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="chosen")
-    surface.plot(PAPER[2], PAPER[1], "*", ms=9, color="black", label="the paper's")
-    surface.set(xlabel="gamma (resolution)", ylabel="beta (width)", title="numbers at the dots: alpha (depth)")
-    surface.legend()
-    macs.errorbar(
-        [row["macs"] / 1e6 for row in rows], values, [100 * row["standard_error"] for row in rows], fmt="o", capsize=3
-    )
-    macs.set(xlabel="multiply-adds of one image (millions)", ylabel="validation accuracy (%), ± standard error")
-    n = results["n"]
-    figure.suptitle(
-        f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed(s), "
-        f"{'/'.join(map(str, results['steps']))} steps"
-    )
-    figure.savefig(file, format="png", dpi=150)
-    pyplot.close(figure)

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import ml_collections
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from effnet_jax import config as config_lib
 from effnet_jax.errors import UserError
 from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
 from effnet_jax.search.storage import open_storage, persistent
@@ -22,6 +24,7 @@ PRUNERS = {"": optuna.pruners.NopPruner, "successive_halving": optuna.pruners.Su
 # What a trial keeps of results.json: nothing of the test split, which no study may choose by.
 _KEPT = (
     "num_parameters", "macs", "steps", "selected_step", "selected_weights", "wall_seconds", "hardware", "commit",
+    "command",
 )  # fmt: skip
 
 
@@ -53,6 +56,7 @@ def run_study(
     storage_url: str = "",
     pruner: str = "",
     retry_failed: bool = False,
+    on_start: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Works on a study until every task of it is done, here or by other workers.
 
@@ -64,6 +68,7 @@ def run_study(
       storage_url: see `storage.open_storage`.
       pruner: one of `PRUNERS`.
       retry_failed: try again what failed in earlier starts.
+      on_start: called once the study is known to be this one, before the first task.
 
     Returns:
       The outcomes, in the order of `tasks`.
@@ -74,7 +79,7 @@ def run_study(
     """
     if pruner not in PRUNERS:
         raise UserError(f"unknown pruner {pruner!r}; choose from {', '.join(map(repr, PRUNERS))}")
-    workdir = _made(workdir)
+    workdir = made_workdir(workdir)
     storage = open_storage(storage_url, workdir)
     study = persistent(
         lambda: optuna.create_study(
@@ -83,7 +88,9 @@ def run_study(
         )
     )  # fmt: skip
     _check_description(study, description)
+    on_start()
     queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
+    print(f"study     {name}: {persistent(queue.count_done)} of {len(tasks)} done", flush=True)
     while not persistent(queue.finished):
         with _claimed(queue) as claim:
             if claim is not None:
@@ -168,11 +175,7 @@ def _check_description(study: optuna.Study, description: dict[str, Any]) -> None
     if stored is None:
         persistent(lambda: study.set_user_attr(DESCRIPTION, description))
         return
-    changed = [
-        f"{key}: {stored.get(key, 'absent')} -> {description.get(key, 'absent')}"
-        for key in sorted(stored.keys() | description.keys())
-        if stored.get(key, "absent") != description.get(key, "absent")
-    ]
+    changed = config_lib.changed_between(stored, description)
     if changed:
         raise UserError(
             f"the study {study.study_name!r} in this storage is another ({'; '.join(changed[:6])}); give another "
@@ -180,7 +183,25 @@ def _check_description(study: optuna.Study, description: dict[str, Any]) -> None
         )
 
 
-def _made(workdir: pathlib.Path) -> pathlib.Path:
+def describe(section: str, options: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns what makes a study what it is; where the data lie is no part of it, as for a run."""
+    own = {f"{section}.{key}": value for key, value in config_lib.flatten(options).items()}
+    recipe = config_lib.flatten(train)
+    return own | {f"train.{key}": recipe[key] for key in recipe if key not in config_lib.LOCATION_KEYS}
+
+
+def check_seeds(section: str, seeds: Sequence[int]) -> None:
+    """Raises a `UserError` unless there are seeds, each once."""
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"config.{section}.seeds must be different numbers, got {tuple(seeds)}")
+
+
+def made_workdir(workdir: pathlib.Path) -> pathlib.Path:
+    """Makes the folder of a study and returns its absolute path.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     workdir = workdir.expanduser().absolute()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -204,7 +225,7 @@ def _tell_progress(queue: Queue, name: str, total: int) -> None:
     ended = f"validation accuracy {mine.value:.4f}" if mine.state == TrialState.COMPLETE else mine.state.name.lower()
     if mine.state == TrialState.FAIL:
         ended = f"failed: {mine.user_attrs.get(REASON, 'taken over by another worker')}"
-    done = sum(state.is_finished() for state in states)
+    done = persistent(queue.count_done)
     seconds = [t.user_attrs[RESULTS]["wall_seconds"] for t in latest.values() if RESULTS in t.user_attrs]
     eta = ""
     if seconds and done < total:

@@ -156,6 +156,7 @@ class _Run:
             "hardware": environment.hardware(),
             "versions": environment.versions(),
             "commit": environment.commit(),
+            "command": environment.command(),
         }
 
     def _log_training(self, log: RunLog) -> None:

@@ -17,6 +17,14 @@ def test_differences_are_taken_seed_by_seed():
     assert third.behind == pytest.approx(0.0343, abs=1e-4) and third.within_noise, "its seeds disagree"
 
 
+def test_two_seeds_say_little_about_their_spread():
+    """Three standard errors of two seeds may be chance."""
+    few = rank({"a": [0.50, 0.52], "b": [0.46, 0.50]}, 5000)[1]
+    assert few.behind == pytest.approx(3 * few.behind_error) and few.within_noise
+    many = rank({"a": [0.50, 0.52] * 4, "b": [0.46, 0.50] * 4}, 5000)[1]
+    assert many.behind > 3 * many.behind_error and not many.within_noise
+
+
 def test_one_seed_is_judged_by_the_number_of_images():
     for count, within in ((100, True), (100_000, False)):
         best, other = rank({"a": [0.5], "b": [0.48]}, count)

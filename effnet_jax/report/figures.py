@@ -1,0 +1,234 @@
+"""The figures of a report: readable in print and by colour-blind readers."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+
+import matplotlib
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from effnet_jax.report import published
+from effnet_jax.report.collection import Collection, Group
+from effnet_jax.report.tables import reduced_mark
+from effnet_jax.search.findings import draw as draw_search
+
+# Okabe-Ito colours, and a marker each: told apart by colour-blind readers and in grey print
+STYLES = {
+    "baseline": ("#000000", "o"),
+    "depth": ("#D55E00", "s"),
+    "width": ("#0072B2", "^"),
+    "resolution": ("#009E73", "D"),
+    "compound": ("#CC79A7", "*"),
+}
+FAMILY_STYLES = (("efficientnet", "#0072B2", "o"), ("resnet", "#D55E00", "s"), ("densenet", "#009E73", "D"))
+AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
+LINES = ("-", "--", ":", "-.")
+ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
+SIZE = {"millions of parameters": lambda g: g.parameters / 1e6, "multiply-adds of one image (millions)":
+        lambda g: g.macs / 1e6, "training time (min), measured": lambda g: g.training_minutes}  # fmt: skip
+
+
+def figures(found: Collection) -> dict[str, Figure]:
+    """Returns the figures of a report by name."""
+    makers: dict[str, dict[str, Callable[[Collection], Figure]]] = {
+        "single_axis": {"figure8": _single_axis},
+        "axes": {"figure3": _axes},
+        "family": {"figure1": _family},
+        "grid_search": {"grid_search": lambda found: draw_search(found.search, reduced_mark(found))},
+        "runs": {"costs": _runs},
+    }
+    return {name: make(found) for name, make in (makers[found.kind] | {"curves": _curves}).items()}
+
+
+def _single_axis(found: Collection) -> Figure:
+    """Figure 8 of the paper: accuracy over multiply-adds, a line from the baseline along each axis."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    ours, paper = figure.subplots(1, 2)
+    start = next((group for group in found.groups if group.axis == "baseline" and group.runs), None)
+    for axis in STYLES:
+        groups = [group for group in found.groups if group.axis == axis and group.runs]
+        points = [start, *groups] if start and axis != "baseline" else groups
+        _errorbars(ours, groups, SIZE["multiply-adds of one image (millions)"], *STYLES[axis], axis)
+        points = sorted(points, key=lambda group: group.macs)
+        ours.plot(
+            [group.macs / 1e6 for group in points], [group.accuracy("validation")[0] for group in points],
+            color=STYLES[axis][0], lw=1, zorder=1,
+        )  # fmt: skip
+    ours.set(xlabel="multiply-adds of one image (millions)", ylabel=ACCURACY)
+    ours.legend(frameon=False)
+    _ours(ours, found)
+    for axis, cost in published.SINGLE_AXIS.items():
+        base = published.SINGLE_AXIS["baseline"]
+        colour, marker = STYLES[axis]
+        paper.plot([base.giga_macs, cost.giga_macs], [base.top1, cost.top1], color=colour, lw=1)
+        paper.plot(cost.giga_macs, cost.top1, marker, color=colour, ms=8, label=axis, ls="none")
+    paper.set(xlabel="multiply-adds of one image (billions)", ylabel="ImageNet top-1 accuracy (%)")
+    paper.legend(frameon=False)
+    _papers(paper, "Figure 8, Table 7")
+    return _finished(figure, found)
+
+
+def _axes(found: Collection) -> Figure:
+    """Figure 3 of the paper: one panel an axis, which printed no accuracies as numbers."""
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    for panel, (axis, symbol) in zip(panels, AXIS_SYMBOLS.items()):
+        groups = [group for group in found.groups if group.axis in ("baseline", axis)]
+        _errorbars(panel, groups, SIZE["multiply-adds of one image (millions)"], *STYLES[axis], axis, line="-")
+        index = list(AXIS_SYMBOLS).index(axis)
+        _annotate(panel, groups, lambda group: f"{symbol}={group.scales[index]:g}")  # noqa: B023
+        panel.set(xlabel="multiply-adds of one image (millions)", title=f"{axis} ({symbol})")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel(ACCURACY)
+    return _finished(figure, found)
+
+
+def _family(found: Collection) -> Figure:
+    """Figure 1 of the paper, over parameters and multiply-adds, and over training time."""
+    figure = Figure(figsize=(13, 8.4), layout="constrained")
+    panels = figure.subplots(2, 3)
+    for panel, (label, size) in zip(panels[0], SIZE.items()):
+        _by_family(panel, found, label, size)
+    panels[0, 0].legend(frameon=False)
+    papers = {
+        "millions of parameters": lambda cost: cost.mega_parameters,
+        "multiply-adds of one image (billions)": lambda cost: cost.giga_macs,
+    }
+    for panel, (label, size) in zip(panels[1], papers.items()):
+        for prefix, colour, marker in FAMILY_STYLES:
+            rows = {name: cost for name, cost in published.FAMILY.items() if name.startswith(prefix)}
+            if rows:
+                panel.plot(
+                    [size(cost) for cost in rows.values()], [cost.top1 for cost in rows.values()],
+                    marker=marker, color=colour, ms=7, ls="-" if prefix == "efficientnet" else "none",
+                )  # fmt: skip
+            for name, cost in rows.items():
+                panel.annotate(_short(name), (size(cost), cost.top1), xytext=(5, -11), textcoords="offset points",
+                               fontsize=8)  # fmt: skip
+        panel.set(xlabel=label, ylabel="ImageNet top-1 accuracy (%)")
+        panel.margins(x=0.12, y=0.1)
+        _log_axis(panel)
+        _papers(panel, "Figures 1 and 5, Table 2")
+    panels[1, 2].axis("off")
+    panels[1, 2].text(
+        0, 0.9, "The paper gives no training times.\nIts DenseNet-201 stands in its figures only.", va="top"
+    )
+    return _finished(figure, found)
+
+
+def _runs(found: Collection) -> Figure:
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for panel, (label, size) in zip(panels, SIZE.items()):
+        _by_family(panel, found, label, size)
+    return _finished(figure, found)
+
+
+def _by_family(panel: Axes, found: Collection, label: str, size: Callable[[Group], float | None]) -> None:
+    for prefix, colour, marker in FAMILY_STYLES:
+        groups = [group for group in found.groups if group.model.startswith(prefix) and size(group) is not None]
+        groups.sort(key=size)
+        line = "-" if prefix == "efficientnet" and found.kind == "family" else "none"
+        _errorbars(panel, groups, size, colour, marker, prefix, line)
+        _annotate(panel, groups, lambda group: _short(group.name), size)
+    panel.set(xlabel=label, ylabel=ACCURACY)
+    _log_axis(panel)
+    _ours(panel, found)
+
+
+def _curves(found: Collection) -> Figure:
+    """Convergence: training loss and validation accuracy by epoch; a band from the worst to the best seed."""
+    figure = Figure(figsize=(13, 4.8), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    colours = matplotlib.colormaps["viridis"]
+    groups = [group for group in found.groups if group.runs]
+    for index, group in enumerate(groups):
+        style = {"color": colours(0.92 * index / max(len(groups) - 1, 1)), "ls": LINES[index % len(LINES)]}
+        for panel, split, key in ((loss, "train", "loss"), (accuracy, "validation", "accuracy")):
+            epochs, values = _by_epoch(group, split, key)
+            scale = 100 if key == "accuracy" else 1
+            means = [scale * statistics.fmean(seeds) for seeds in values]
+            panel.plot(epochs, means, label=group.name, marker="o", ms=3, **style)
+            if len(group.runs) > 1:
+                low, high = ([scale * pick(seeds) for seeds in values] for pick in (min, max))
+                panel.fill_between(epochs, low, high, color=style["color"], alpha=0.15, lw=0)
+    loss.set(xlabel="epoch", ylabel="training cross-entropy (nats)")
+    accuracy.set(xlabel="epoch", ylabel="validation top-1 accuracy (%)")
+    for panel in (loss, accuracy):
+        panel.grid(alpha=0.3)
+    accuracy.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0), loc="upper left")
+    return _finished(figure, found)
+
+
+def _by_epoch(group: Group, split: str, key: str) -> tuple[list[float], list[list[float]]]:
+    """Epochs and, at each, the figures of all seeds: of the better of raw and averaged weights, as selection has it."""
+    values: dict[float, list[float]] = {}
+    for run in group.runs:
+        for record in run.records:
+            if record["split"] == split and key in record:
+                averaged = record.get(f"ema_{key}", record[key])
+                values.setdefault(record["epoch"], []).append(max(record[key], averaged) if split != "train" else
+                                                              record[key])  # fmt: skip
+    return sorted(values), [values[epoch] for epoch in sorted(values)]
+
+
+def _errorbars(
+    panel: Axes, groups: Sequence[Group], size: Callable[[Group], float | None], colour: str, marker: str,
+    label: str, line: str = "none",
+) -> None:  # fmt: skip
+    """Draws the groups; what was matched in MACs is hollow, what was not run leaves a gap in the line."""
+    for matched in (False, True):
+        some = [group for group in groups if bool(group.matched_to) is matched]
+        if some:
+            means, errors = zip(*(group.accuracy("validation") or (math.nan, math.nan) for group in some))
+            panel.errorbar(
+                [size(group) for group in some], means, errors, fmt=marker, color=colour, ls=line, capsize=3,
+                ms=9 if marker == "*" else 7, mfc="white" if matched else colour,
+                label=f"{label}, matched" if matched else label,
+            )  # fmt: skip
+
+
+def _annotate(
+    panel: Axes, groups: Sequence[Group], text: Callable[[Group], str],
+    size: Callable[[Group], float | None] = SIZE["multiply-adds of one image (millions)"],
+) -> None:  # fmt: skip
+    for group in groups:
+        if group.runs:
+            panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=(6, -12),
+                           textcoords="offset points", fontsize=8)  # fmt: skip
+    panel.margins(x=0.12, y=0.1)
+
+
+def _log_axis(panel: Axes) -> None:
+    """With plain numbers, few enough to read."""
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _ours(panel: Axes, found: Collection) -> None:
+    panel.set_title("ours" + (", REDUCED runs" if found.reductions else ""), fontsize=10)
+    panel.grid(alpha=0.3)
+
+
+def _papers(panel: Axes, where: str) -> None:
+    panel.set_title(f"THE PAPER'S ({where}): ImageNet, not ours", fontsize=10)
+    panel.set_facecolor("#f3f3f3")
+    panel.grid(alpha=0.3)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("efficientnet_").upper() if name.startswith("efficientnet_b") else name
+
+
+def _finished(figure: Figure, found: Collection) -> Figure:
+    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
+    mark = f"\n{reduced_mark(found)}" if found.reductions else ""
+    absent = [group.name for group in found.groups if not group.runs]
+    gap = f"\nnot run: {', '.join(absent)}" if absent else ""
+    figure.suptitle(f"{found.title}, {seeds}{mark}{gap}", fontsize=11)
+    return figure

@@ -1,0 +1,171 @@
+"""The tables of a report: what stands in them, as Markdown and as HTML."""
+
+import dataclasses
+import html
+from collections.abc import Iterable
+
+from effnet_jax.report import published
+from effnet_jax.report.collection import Collection, Group
+from effnet_jax.report.runs import Run
+
+GAP = "–"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text; `note` stands below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables(found: Collection) -> list[Table]:
+    """Returns the tables of a report, each run traced in the last one."""
+    makers = {
+        "single_axis": (_single_axis,),
+        "axes": (_costs,),
+        "family": (_family, _validation_and_test),
+        "grid_search": (_costs,),
+        "runs": (_costs, _validation_and_test),
+    }
+    return [make(found) for make in makers[found.kind]] + [_trace(found)]
+
+
+def markdown(table: Table) -> str:
+    lines = [f"## {table.title}", "", _row(table.header), "|" + "---|" * len(table.header), *map(_row, table.rows)]
+    return "\n".join(lines + (["", table.note] if table.note else []))
+
+
+def as_html(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>\n" for row in table.rows)
+    note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+    return f"<h2>{html.escape(table.title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>{note}"
+
+
+def reduced_mark(found: Collection) -> str:
+    """What a table or figure of reduced runs says of itself; empty for full ones."""
+    return f"REDUCED: {'; '.join(found.reductions)}" if found.reductions else ""
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _titled(title: str, found: Collection) -> str:
+    return f"{title} ({reduced_mark(found)})" if found.reductions else title
+
+
+def _single_axis(found: Collection) -> Table:
+    """Table 7 of the paper."""
+    rows = []
+    for group in found.groups:
+        paper = _papers_axis(group)
+        rows.append((*_size(group), *_figures(group), *(_paper_cost(paper) if paper else (GAP, GAP))))
+    header = (*_SIZE_HEADER, *_FIGURES_HEADER, "paper, ImageNet: GMACs", "paper, ImageNet: top-1 %")
+    return Table(_titled("Single axes against compound scaling", found), header, tuple(rows), _note(found, "Table 7"))
+
+
+def _family(found: Collection) -> Table:
+    rows = []
+    for group in found.groups:
+        paper = published.FAMILY.get(group.model)
+        size = f"{paper.mega_parameters:g}" if paper else GAP
+        rows.append((*_size(group), *_figures(group), size, *(_paper_cost(paper) if paper else (GAP, GAP))))
+    header = (*_SIZE_HEADER, *_FIGURES_HEADER, "paper, ImageNet: M parameters", "GMACs", "top-1 %")
+    return Table(_titled("The family and its baselines", found), header, tuple(rows), _note(found, "Table 2"))
+
+
+def _validation_and_test(found: Collection) -> Table:
+    """Table 8 of the paper."""
+    rows = []
+    for group in found.groups:
+        ours = [
+            _with_error(group.accuracy(split, figure))
+            for split in ("validation", "test")
+            for figure in ("accuracy", "top5_accuracy")
+        ]
+        paper = published.VALIDATION_AND_TEST.get(group.model) if found.kind == "family" else None
+        rows.append((_name(group), *ours, *(f"{value:.2f}" for value in paper or ())) + (() if paper else (GAP,) * 4))
+    columns = ("validation top-1 %", "validation top-5 %", "test top-1 %", "test top-5 %")
+    header = ("model", *columns, *(f"paper, ImageNet: {column}" for column in columns))
+    if found.kind != "family":
+        header, rows = header[:5], [row[:5] for row in rows]
+    table = "Table 8" if found.kind == "family" else ""
+    note = "The test split was taken once, by the weights that validation selected; nothing was chosen by it."
+    return Table(_titled("Validation and test", found), header, tuple(rows), f"{note} {_note(found, table)}")
+
+
+def _costs(found: Collection) -> Table:
+    rows = tuple((*_size(group), *_figures(group)) for group in found.groups)
+    return Table(_titled("Models", found), (*_SIZE_HEADER, *_FIGURES_HEADER), rows, _note(found))
+
+
+def _trace(found: Collection) -> Table:
+    rows = []
+    for group in found.groups:
+        for run in group.runs:
+            rows.append(_traced(run))
+        rows += [(f"{group.name}, seed {seed}", f"missing: {why}", *("",) * 6) for seed, why in group.missing.items()]
+    header = ("run", "command", "commit", "seed", "steps", "epochs", "wall time (s)", "hardware")
+    return Table(_titled("Runs", found), header, tuple(rows), "Each run's config and versions stand in report.json.")
+
+
+def _traced(run: Run) -> tuple[str, ...]:
+    results = run.results
+    return (
+        run.name, str(results.get("command", GAP)), str(results["commit"]), str(run.config["seed"]),
+        str(results["steps"]), f"{run.epochs:.3g}", f"{results['wall_seconds']:.0f}", results["hardware"],
+    )  # fmt: skip
+
+
+_SIZE_HEADER = ("model", "depth", "width", "resolution", "M parameters", "M MACs")
+_FIGURES_HEADER = ("seeds", "validation top-1 %", "test top-1 %", "images/s")
+
+
+def _size(group: Group) -> tuple[str, ...]:
+    depth, width, resolution = group.scales
+    return (
+        _name(group), f"{depth:g}", f"{width:g}", f"{resolution:g} ({group.pixels} px)",
+        f"{group.parameters / 1e6:.2f}", f"{group.macs / 1e6:.1f}",
+    )  # fmt: skip
+
+
+def _figures(group: Group) -> tuple[str, ...]:
+    seeds = f"{len(group.runs)} of {len(group.runs) + len(group.missing)}"
+    rates = [run.throughput for run in group.runs if run.throughput is not None]
+    rate = f"{sum(rates) / len(rates):.0f}" if rates else GAP
+    return seeds, _with_error(group.accuracy("validation")), _with_error(group.accuracy("test")), rate
+
+
+def _name(group: Group) -> str:
+    return f"{group.name} (MACs of {group.matched_to})" if group.matched_to else group.name
+
+
+def _with_error(estimate: tuple[float, float] | None) -> str:
+    return f"{estimate[0]:.2f} ± {estimate[1]:.2f}" if estimate else GAP
+
+
+def _papers_axis(group: Group) -> published.Cost | None:
+    return published.SINGLE_AXIS[group.axis] if _is_papers(group) else None
+
+
+def _is_papers(group: Group) -> bool:
+    return published.SINGLE_AXIS_SCALES.get(group.axis) == group.scales
+
+
+def _paper_cost(cost: published.Cost) -> tuple[str, str]:
+    return f"{cost.giga_macs:g}", f"{cost.top1:.1f}"
+
+
+def _note(found: Collection, table: str = "") -> str:
+    counts = {int(run.results["validation"]["count"]) for run in found.runs}
+    error = "over the seeds" if len(found.seeds) > 1 else "of counting hits, with one seed"
+    note = (
+        f"± is one standard error, {error}; {' or '.join(map(str, sorted(counts)))} validation images; a gap is {GAP}."
+    )
+    if table:
+        note += f" The paper's figures are from {table} of {published.SOURCE}: full ImageNet training, not comparable."
+    return note

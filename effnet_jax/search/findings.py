@@ -1,0 +1,62 @@
+"""What a search found, in words and as a picture, from what grid_search.json holds. Imports no JAX."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from effnet_jax.search.candidates import PAPER
+
+
+def chosen_text(results: dict[str, Any]) -> str:
+    """Says what was chosen, and among how many that cannot be told from it."""
+    chosen = results["chosen"]
+    if not chosen:
+        return "Nothing is chosen: no candidate has finished with every seed."
+    return (
+        f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
+        f"Of {results['n']['candidates']} candidates {results['chosen_among_equals']}, itself included, cannot be "
+        "told from the best: the 95 % confidence interval of the difference, seed by seed, holds zero."
+    )
+
+
+def train_flags(results: dict[str, Any]) -> str:
+    """Returns the overrides that give a run of the baseline's config the chosen scaling."""
+    chosen = results["chosen"]
+    return (
+        f"--config.model.depth_multiplier={chosen['depth_multiplier']:g} "
+        f"--config.model.width_multiplier={chosen['width_multiplier']:g} "
+        f"--config.dataset.resolution={chosen['resolution']}"
+    )
+
+
+def draw(results: dict[str, Any], mark: str = "") -> Figure:
+    """Accuracy over the constraint surface, beta and gamma being its coordinates, and over the real MACs.
+
+    `mark` is added to the title.
+    """
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    surface, macs = figure.subplots(1, 2)
+    rows = [row for row in results["ranking"] if row["mean"] is not None]
+    values = [100 * row["mean"] for row in rows]
+    dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=160)
+    for row in rows:
+        surface.annotate(
+            f"{row['alpha']:g}", (row["gamma"], row["beta"]), xytext=(0, 9), textcoords="offset points", ha="center"
+        )
+    if rows:
+        figure.colorbar(dots, label="validation accuracy (%)")
+        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="chosen")
+    surface.plot(PAPER[2], PAPER[1], "*", ms=9, color="black", label="the paper's")
+    surface.set(xlabel="gamma (resolution)", ylabel="beta (width)", title="numbers at the dots: alpha (depth)")
+    surface.legend()
+    macs.errorbar(
+        [row["macs"] / 1e6 for row in rows], values, [100 * row["standard_error"] for row in rows], fmt="o", capsize=3
+    )
+    macs.set(xlabel="multiply-adds of one image (millions)", ylabel="validation accuracy (%), ± standard error")
+    n = results["n"]
+    figure.suptitle(
+        f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed(s), "
+        f"{'/'.join(map(str, results['steps']))} steps" + (f"\n{mark}" if mark else ""),
+        fontsize=11,
+    )
+    return figure

@@ -1,0 +1,139 @@
+"""The models of a scaling study and what they really cost, in pure Python (no JAX)."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import ml_collections
+
+from effnet_jax import baselines, catalog
+from effnet_jax.errors import UserError
+
+AXES = ("depth", "width", "resolution")
+STEP = 0.01  # between the multipliers that are tried when matching MACs
+MOST = 16.0  # of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One model of a study.
+
+    Attributes:
+      name: unique in the study.
+      axis: "baseline", "depth", "width", "resolution" or "compound"; of another model than the study's, its name.
+      model: of the catalog.
+      depth, width, resolution: multipliers on the baseline's run.
+      matched_to: the member whose MACs this one was made to have, or an empty string.
+      pixels: side of the input.
+      macs, parameters: of the model.
+    """
+
+    name: str
+    axis: str
+    model: str
+    depth: float
+    width: float
+    resolution: float
+    matched_to: str
+    pixels: int
+    macs: int
+    parameters: int
+
+
+def members(study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> list[Member]:
+    """Lists the models of a study, in the order of its config.
+
+    A member with `match` set to an axis is scaled along that axis until its MACs come closest to those of
+    `study.match_to`: the paper's single-axis models are cheaper than its compound one when counted.
+
+    Args:
+      study: `study` of configs/study_single_axis.py.
+      train: the config of the baseline's run.
+
+    Raises:
+      UserError: impossible options, or no multiplier matches the MACs within `study.match_tolerance`.
+    """
+    if not study.members:
+        raise UserError("config.study.members is empty; name at least one model")
+    return [_member(name, study, train) for name in study.members]
+
+
+def scaled(train: ml_collections.ConfigDict, member: Member) -> ml_collections.ConfigDict:
+    """Returns a copy of the baseline's config for a run of the member."""
+    config = train.copy_and_resolve_references()
+    config.model.name = member.model
+    config.model.depth_multiplier = round(train.model.depth_multiplier * member.depth, 10)
+    config.model.width_multiplier = round(train.model.width_multiplier * member.width, 10)
+    config.model.stage_strides = _stage_strides(train, member.model)
+    config.dataset.resolution = member.pixels
+    return config
+
+
+def as_table(found: list[Member]) -> str:
+    """Returns the members as text."""
+    lines = ["member               model             depth  width  resolution     M MACs  M parameters"]
+    for m in found:
+        note = f"  (MACs of {m.matched_to})" if m.matched_to else ""
+        lines.append(
+            f"{m.name:<20} {m.model:<16} {m.depth:6.2f} {m.width:6.2f}  {m.pixels:7d} px  {m.macs / 1e6:9.2f}"
+            f"  {m.parameters / 1e6:12.3f}{note}"
+        )
+    return "\n".join(lines)
+
+
+def _member(name: str, study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> Member:
+    row = study.members[name]
+    given = {axis: float(row[axis]) for axis in AXES}
+    if min(given.values()) <= 0:
+        raise UserError(f"config.study.members.{name}: multipliers must be positive, got {given}")
+    if not row.match:
+        return _made(name, row.model, given, train)
+    if row.match not in AXES:
+        raise UserError(f"config.study.members.{name}.match is one of {', '.join(AXES)}, not {row.match!r}")
+    if study.match_to not in study.members or study.members[study.match_to].match:
+        raise UserError(f"config.study.match_to={study.match_to!r} must name a member that matches no other itself")
+    target = _member(study.match_to, study, train).macs
+    make = lambda multiplier: _made(name, row.model, given | {row.match: multiplier}, train, study.match_to)  # noqa: E731
+    closest = min(_upwards(make, target), key=lambda member: abs(member.macs - target))
+    ratio = closest.macs / target
+    if abs(ratio - 1) > study.match_tolerance:
+        raise UserError(
+            f"no {row.match} gives config.study.members.{name} the MACs of {study.match_to} within "
+            f"{study.match_tolerance:g}; the closest, {getattr(closest, row.match):g}, has {ratio:.3f} of them: change "
+            "the baseline's resolution or strides, or raise config.study.match_tolerance"
+        )
+    return closest
+
+
+def _upwards(make: Callable[[float], Member], target: int) -> Iterator[Member]:
+    """Yields ever larger members until they cost twice the target."""
+    for index in range(round((MOST - 1) / STEP)):
+        member = make(round(1 + index * STEP, 10))
+        yield member
+        if member.macs > 2 * target:
+            return
+
+
+def _made(
+    name: str, model: str, by: dict[str, float], train: ml_collections.ConfigDict, matched_to: str = ""
+) -> Member:
+    published = catalog.published(model).resolution / catalog.published(train.model.name).resolution
+    pixels = round(train.dataset.resolution * by["resolution"] * published)
+    arch = catalog.architecture(
+        model,
+        round(train.model.width_multiplier * by["width"], 10),
+        round(train.model.depth_multiplier * by["depth"], 10),
+        train.model.stem_stride,
+        _stage_strides(train, model),
+    )
+    counts = arch.count(pixels, train.model.num_classes)
+    scaled_axes = [axis for axis in AXES if by[axis] != 1]
+    axis = model if model != train.model.name else "baseline"
+    if scaled_axes:
+        axis = scaled_axes[0] if len(scaled_axes) == 1 else "compound"
+    return Member(name, axis, model, **by, matched_to=matched_to, pixels=pixels, macs=counts.macs,
+                  parameters=counts.parameters)  # fmt: skip
+
+
+def _stage_strides(train: ml_collections.ConfigDict, model: str) -> tuple[int, ...] | None:
+    """EfficientNet's; the baselines keep their own."""
+    return None if model in baselines.NAMES else train.model.stage_strides

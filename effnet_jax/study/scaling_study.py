@@ -1,0 +1,104 @@
+"""A scaling study, from a config to runs on disk that `report` reads. Chooses nothing."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from effnet_jax import config as config_lib
+from effnet_jax import environment
+from effnet_jax.errors import UserError
+from effnet_jax.search.queue import LOCK, Task, locked
+from effnet_jax.search.runner import check_seeds, describe, made_workdir, run_study
+from effnet_jax.study import members as members_lib
+from effnet_jax.study.members import Member
+from effnet_jax.training.setup import load_data
+from effnet_jax.training.workdir import write_json
+
+STUDY, STUDY_FILE = "scaling_study", "study.json"
+KINDS = ("single_axis", "axes", "family")
+
+
+def run(
+    config: ml_collections.ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    storage_url: str = "",
+    retry_failed: bool = False,
+) -> dict[str, Any]:
+    """Trains every model of a study with every seed, under one recipe and budget.
+
+    Started again, or on more machines with the same storage, it goes on with what is left. Finished runs are
+    never repeated.
+
+    Args:
+      config: see configs/study_single_axis.py.
+      workdir: for the runs and `study.json`, which says what belongs to the study.
+      storage_url: an Optuna storage that several machines share; empty for SQLite in the workdir.
+      retry_failed: try again what failed in earlier starts.
+
+    Returns:
+      What `study.json` holds.
+
+    Raises:
+      UserError: the config, the storage or the workdir will not do, or not one run finished.
+      RunInterrupted: SIGTERM or Ctrl-C.
+    """
+    config_lib.check(config.train)
+    if config.study.kind not in KINDS:
+        raise UserError(f"config.study.kind is one of {', '.join(KINDS)}, not {config.study.kind!r}")
+    check_seeds("study", config.study.seeds)
+    found = members_lib.members(config.study, config.train)
+    load_data(config.train)  # what is wrong with the data would be wrong for every run
+    workdir = made_workdir(pathlib.Path(workdir))
+    listed = tasks(config, found)
+    described = describe("study", config.study, config.train)
+    on_start = lambda: _write(workdir, _content(config, found, {}))  # noqa: E731
+    outcomes = run_study(
+        STUDY,
+        listed,
+        workdir,
+        description=described,
+        storage_url=storage_url,
+        retry_failed=retry_failed,
+        on_start=on_start,
+    )
+    failed = {outcome.task.name: outcome.reason for outcome in outcomes if outcome.state == "failed"}
+    content = _content(config, found, failed)
+    _write(workdir, content)
+    if len(failed) == len(outcomes):
+        raise UserError(f"every run failed, the first one so: {outcomes[0].reason}; --retry_failed starts them again")
+    return content
+
+
+def tasks(config: ml_collections.ConfigDict, found: list[Member]) -> list[Task]:
+    """Returns the runs of the study, seed by seed: an early stop leaves whole seeds behind."""
+    listed = []
+    for seed in config.study.seeds:
+        for member in found:
+            run_config = members_lib.scaled(config.train, member)
+            run_config.seed = seed
+            listed.append(Task(task_name(member.name, seed), {"member": member.name, "seed": seed}, run_config))
+    return listed
+
+
+def task_name(member: str, seed: int) -> str:
+    return f"{member}_seed{seed}"
+
+
+def _content(config: ml_collections.ConfigDict, found: list[Member], failed: dict[str, str]) -> dict[str, Any]:
+    return {
+        "kind": config.study.kind,
+        "model": config.train.model.name,
+        "dataset": config.train.dataset.name,
+        "seeds": list(config.study.seeds),
+        "members": [dataclasses.asdict(member) for member in found],
+        "failed": failed,
+        "command": environment.command(),
+    }
+
+
+def _write(workdir: pathlib.Path, content: dict[str, Any]) -> None:
+    with locked(workdir / LOCK):  # workers that start or end together write the same
+        write_json(workdir / STUDY_FILE, content)

@@ -1,0 +1,211 @@
+"""Reports from pretended runs: what stands in them, and what is refused."""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import default, study_axes, study_family_cpu
+from effnet_jax import report
+from effnet_jax.errors import UserError
+from effnet_jax.report import collection, published, runs
+from effnet_jax.report.figures import figures
+from effnet_jax.search import grid_search, runner
+from effnet_jax.study import scaling_study
+from tests.search import studies
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def silent(step, accuracy):
+    pass
+
+
+@pytest.fixture(scope="module")
+def workdirs(tmp_path_factory):
+    """A study of each kind, a search and plain runs."""
+    root = tmp_path_factory.mktemp("runs")
+    single = studies.tiny_study()
+    family, axes = study_family_cpu.get_config(), study_axes.get_config()
+    family.study.seeds = axes.study.seeds = (0,)
+    axes.train = studies.tiny_search().train
+    for name in list(axes.study.members):
+        if name not in ("baseline", "width_1p4", "depth_2", "depth_3", "resolution_1p3"):
+            del axes.study.members[name]
+    family.train.model.num_classes = 10
+    family.train.dataset.update(name="digits", validation_examples=180)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "train_and_evaluate", studies.pretend)
+        for name, config in (("single_axis", single), ("family", family), ("axes", axes)):
+            scaling_study.run(config, root / name)
+        grid_search.search(studies.wider_search(), root / "grid_search")
+    for seed in (0, 1):
+        config = studies.tiny_search().train
+        config.seed = seed
+        studies.pretend(config, root / f"plain/tiny_seed{seed}", silent)
+    return root
+
+
+KINDS = {
+    "single_axis": "figure8",
+    "family": "figure1",
+    "axes": "figure3",
+    "grid_search": "grid_search",
+    "plain": "costs",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_report_is_whole_and_labelled(kind, workdirs, tmp_path):
+    page = report.write(workdirs / kind, tmp_path)
+    pictures = {f"{name}.{ending}" for name in (KINDS[kind], "curves") for ending in ("png", "svg")}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.json", "index.html"} | pictures
+    text, html = (tmp_path / "report.md").read_text(), page.read_text()
+    assert all("REDUCED: 0.5 of 30 epochs" in written for written in (text, html))
+    assert not re.search(r'(src|href)="(?!data:)', html), "opens without a network"
+    assert html.count("data:image/png;base64,") == 2
+
+
+def test_the_same_runs_give_the_same_report(workdirs, tmp_path):
+    contents = []
+    for _ in range(2):
+        report.write(workdirs / "plain", tmp_path)
+        contents.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_figures_say_that_runs_are_reduced_and_what_is_measured(kind, workdirs):
+    for name, figure in figures(collection.read(workdirs / kind)).items():
+        assert "REDUCED: 0.5 of 30 epochs" in figure.get_suptitle(), name
+        drawn = [axes for axes in figure.axes if axes.has_data() and axes.get_label() != "<colorbar>"]
+        assert drawn and all(axes.get_xlabel() for axes in drawn)
+
+
+def test_every_number_leads_back_to_its_run(workdirs, tmp_path):
+    report.write(workdirs / "single_axis", tmp_path)
+    values = json.loads((tmp_path / "report.json").read_text())
+    text = (tmp_path / "report.md").read_text()
+    for model in values["models"]:
+        stored = [
+            json.loads((workdirs / f"single_axis/runs/{model['name']}_seed{seed}/results.json").read_text())
+            for seed in (0, 1)
+        ]
+        mean = 100 * statistics.fmean(run["validation"]["accuracy"] for run in stored)
+        assert model["validation_accuracy"][0] == pytest.approx(mean)
+        assert model["training_minutes"] == pytest.approx(studies.STEPS * 64 / 100 / 60)
+        row = next(line for line in text.splitlines() if line.startswith(f"| {model['name']} ") and "±" in line)
+        assert f"{mean:.2f} ±" in row and f"| {model['macs'] / 1e6:.1f} |" in row
+    for run in values["runs"].values():
+        assert {"command", "commit", "hardware", "wall_seconds", "seed", "versions", "config"} <= run.keys()
+    assert {**values["recipe"], **values["runs"]["depth_seed1"]["config"]} == runs.read_run(
+        workdirs / "single_axis/runs/depth_seed1"
+    ).config
+
+
+def test_the_papers_figures_are_marked_as_its_own(workdirs, tmp_path):
+    report.write(workdirs / "family", tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "paper, ImageNet: test top-5 %" in text and published.SOURCE in text
+    assert re.search(r"\| b2 \|.*\| 80\.07 \| 94\.90 \| 80\.16 \| 94\.98 \|", text)
+    assert re.search(r"\| densenet201 \|.*\| – \| – \| – \| – \|", text), "it has no row in Table 8"
+
+
+def test_missing_runs_leave_a_gap(workdirs, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(workdirs / "axes", folder)
+    shutil.rmtree(folder / "runs/depth_2_seed0")
+    (folder / "runs/depth_3_seed0/results.json").unlink()
+    report.write(folder, tmp_path / "report")
+    text = (tmp_path / "report/report.md").read_text()
+    assert re.search(r"\| depth_2 \|.*\| 0 of 1 \| – \| – \| – \|", text)
+    assert "missing: not run" in text and "missing: unfinished, 0.5 epochs done" in text
+    figure = figures(collection.read(folder))["figure3"]
+    assert "not run: depth_2, depth_3" in figure.get_suptitle()
+
+
+def test_a_full_run_is_not_called_reduced(workdirs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(workdirs / "plain/tiny_seed0", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["width_multiplier"] = config["model"]["depth_multiplier"] = 1.0
+    (folder / "config.json").write_text(json.dumps(config))
+    records = (folder / "metrics.jsonl").read_text().replace('"epoch": 0.5', '"epoch": 30.0')
+    (folder / "metrics.jsonl").write_text(records.replace('"step": 5', '"step": 600'))
+    assert collection.read(folder).reductions == []
+    assert default.get_config().num_epochs == runs.FULL_EPOCHS
+
+
+def _empty(root, folder):
+    folder.mkdir()
+
+
+def _unfinished(root, folder):
+    shutil.copytree(root / "plain", folder)
+    for path in folder.glob("*/results.json"):
+        path.unlink()
+
+
+def _two_recipes(root, folder):
+    shutil.copytree(root / "plain", folder)
+    config = studies.tiny_search().train
+    config.optimizer.learning_rate = 0.5
+    studies.pretend(config, folder / "other", silent)
+
+
+def _stranger(root, folder):
+    shutil.copytree(root / "axes", folder)
+    shutil.copytree(root / "plain/tiny_seed0", folder / "runs/stranger_seed0")
+
+
+def _another_model(root, folder):
+    shutil.copytree(root / "axes", folder)
+    shutil.rmtree(folder / "runs/depth_2_seed0")
+    shutil.copytree(root / "axes/runs/depth_3_seed0", folder / "runs/depth_2_seed0")
+
+
+def _damaged(root, folder):
+    shutil.copytree(root / "plain", folder)
+    (folder / "tiny_seed0/results.json").write_text("{")
+
+
+def _twice(root, folder):
+    shutil.copytree(root / "plain", folder)
+    shutil.copytree(root / "plain/tiny_seed0", folder / "copy")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root, folder: None, "is no folder"),
+        (_empty, "holds no runs; give the --workdir"),
+        (_unfinished, "no run in .* is finished"),
+        (_two_recipes, "mixes runs of different recipes .*optimizer.learning_rate: .* -> "),
+        (_stranger, r"mixes in runs of no such study \(stranger_seed0\)"),
+        (_another_model, "the run depth_2_seed0 is not the one this study describes"),
+        (_damaged, "results.json cannot be read"),
+        (_twice, "holds one run more than once"),
+        (lambda root, folder: shutil.copytree(root, folder), "holds studies of its own .*--runs="),
+    ],
+)
+def test_refused(make, message, workdirs, tmp_path):
+    make(workdirs, tmp_path / "given")
+    with pytest.raises(UserError, match=message):
+        report.write(tmp_path / "given", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_script(workdirs, tmp_path):
+    command = [sys.executable, ROOT / "scripts/report.py", f"--output={tmp_path / 'out'}"]
+    done = subprocess.run([*command, f"--runs={workdirs / 'plain'}"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.strip() == str(tmp_path / "out/index.html")
+    code = "import sys; from effnet_jax import report; print('jax' in sys.modules, 'optuna' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert loaded.stdout.split() == ["False", "False"], "it trains nothing and starts at once"
+    failed = subprocess.run([*command, f"--runs={tmp_path}"], capture_output=True, text=True, cwd=ROOT)
+    assert failed.returncode == 2 and failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1

@@ -1,0 +1,90 @@
+"""The models of the studies and their matched costs."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs import study_axes, study_family, study_family_cpu, study_single_axis, study_single_axis_cpu
+from effnet_jax import catalog, scaling
+from effnet_jax.errors import UserError
+from effnet_jax.report import published
+from effnet_jax.study.members import members, scaled
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def found_for(config):
+    return {member.name: member for member in members(config.study, config.train)}
+
+
+def test_the_single_axes_are_the_papers_and_have_twins_of_equal_cost():
+    config = study_single_axis.get_config()
+    found = found_for(config)
+    assert list(found)[:5] == ["baseline", "depth", "width", "resolution", "compound"]
+    for name, scales in published.SINGLE_AXIS_SCALES.items():
+        assert (found[name].depth, found[name].width, found[name].resolution) == scales and found[name].axis == name
+    target = found["compound"].macs
+    for axis in ("depth", "width", "resolution"):
+        twin = found[f"{axis}_matched"]
+        assert abs(twin.macs / target - 1) <= 0.03 and found[axis].macs < 0.9 * target
+        assert twin.axis == axis and twin.matched_to == "compound"
+        assert [getattr(twin, other) for other in ("depth", "width", "resolution") if other != axis] == [1, 1]
+
+
+def test_the_costs_are_those_of_the_models_that_are_trained():
+    for config in (study_single_axis.get_config(), study_family_cpu.get_config()):
+        for member in members(config.study, config.train):
+            run = scaled(config.train, member)
+            model = run.model
+            arch = catalog.architecture(
+                model.name, model.width_multiplier, model.depth_multiplier, model.stem_stride, model.stage_strides
+            )
+            assert arch.count(run.dataset.resolution, model.num_classes).macs == member.macs
+            assert arch.final_map(run.dataset.resolution) > 1
+
+
+def test_the_family_keeps_the_ratios_of_the_published_resolutions():
+    found = found_for(study_family.get_config())
+    assert len(found) == 11 and {"resnet50", "resnet152", "densenet201"} < found.keys()
+    for index in range(8):
+        assert found[f"b{index}"].pixels == round(32 * scaling.FAMILY[f"efficientnet_b{index}"].resolution / 224)
+    assert found["resnet152"].pixels == 32
+    assert scaled(study_family.get_config().train, found["resnet50"]).model.stage_strides is None
+
+
+def test_the_axes_are_those_of_figure_3():
+    found = found_for(study_axes.get_config()).values()
+    for axis, values in (
+        ("width", (1.4, 1.8, 2.6, 3.8, 5)), ("depth", (2, 3, 4, 6, 8)), ("resolution", (1.3, 1.5, 1.7, 1.9, 2.2, 2.5)),
+    ):  # fmt: skip
+        assert tuple(getattr(member, axis) for member in found if member.axis == axis) == values
+
+
+def test_the_reduced_studies_stand():
+    assert len(found_for(study_single_axis_cpu.get_config())) == 8
+    assert set(found_for(study_family_cpu.get_config())) == {"b0", "b1", "b2", "resnet50", "resnet152", "densenet201"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"match_tolerance": 1e-6}, "no depth gives config.study.members.depth_matched the MACs of compound"),
+        ({"match_to": "nothing"}, "match_to='nothing' must name a member"),
+        ({"match_to": "width_matched"}, "must name a member that matches no other"),
+        ({"members": {"width": {"width": -1.0}}}, "members.width: multipliers must be positive"),
+        ({"members": {"width_matched": {"match": "height"}}}, "width_matched.match is one of depth, width, resolution"),
+    ],
+)
+def test_refused(change, message):
+    config = study_single_axis.get_config()
+    config.study.update(change)
+    with pytest.raises(UserError, match=message):
+        found_for(config)
+
+
+def test_the_dry_run_trains_nothing():
+    command = [sys.executable, ROOT / "scripts/scaling_study.py", "--dry_run", "--config"]
+    done = subprocess.run([*command, "configs/study_family.py"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0 and "densenet201" in done.stdout
