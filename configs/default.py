@@ -48,7 +48,11 @@ def get_config() -> ml_collections.ConfigDict:
     dataset.manual_dir = ""  # folder with the original archive, for machines without a network
     dataset.cache_dir = ""  # decoded arrays; unset: EFFNET_JAX_CACHE, then ~/.cache/effnet_jax
     dataset.resolution = 32  # pixels the model sees; stored images are resized on the device
-    dataset.validation_examples = 5000  # held out of the official training split
+    dataset.validation_examples = 5000  # held out of the official training split; not for folders
+    # For name = "folder:PATH" with PATH/train/<class>/* and PATH/val/<class>/*, or PATH/<class>/*:
+    dataset.image_size = placeholder(int)  # pixels at which images are stored; unset: resolution
+    dataset.held_out_fraction = 0.1  # of the training images, for each of validation and test that PATH lacks
+    dataset.broken_images = "fail"  # or "skip"
 
     config.augment = augment = ml_collections.ConfigDict()
     augment.crop_padding = 4  # pixels, by reflection

@@ -156,11 +156,11 @@ def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
     Raises:
       UserError: it cannot be had, or `model.num_classes` is not its number of classes.
     """
-    info = datasets.info(config.dataset.name)
-    if info.num_classes != config.model.num_classes:
+    name, count = config.dataset.name, datasets.num_classes(config.dataset.name)
+    if count != config.model.num_classes:
         raise UserError(
-            f"config.model.num_classes is {config.model.num_classes} but {info.name} has "
-            f"{info.num_classes} classes; set --config.model.num_classes={info.num_classes}"
+            f"config.model.num_classes is {config.model.num_classes} but {name} has {count} classes; "
+            f"set --config.model.num_classes={count}"
         )
     return load_dataset(config.dataset)
 
