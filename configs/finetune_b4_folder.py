@@ -2,6 +2,8 @@
 
 python scripts/train.py --config configs/finetune_b4_folder.py --config.init_from=runs/probe_b4_folder \
     --config.dataset.name=folder:PATH --config.model.num_classes=N
+
+A step has 1.73 times the arithmetic of a forward pass. No result has been measured yet.
 """
 
 import ml_collections
