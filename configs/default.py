@@ -21,7 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.steps_per_dispatch = 1  # updates per call into XLA; more helps where steps are very short
     config.label_smoothing = 0.1
     config.ema_decay = 0.9999  # of parameters and BatchNorm statistics; 0 is off
-    config.init_from = ""  # checkpoint to start from; the classifier is replaced where classes differ
+    # Checkpoint to start from, with its normalisation, padding and BatchNorm epsilon; where the classes differ the
+    # classifier starts anew.
+    config.init_from = ""
 
     config.model = model = ml_collections.ConfigDict()
     model.name = "efficientnet_b0"
@@ -46,7 +48,11 @@ def get_config() -> ml_collections.ConfigDict:
     dataset.manual_dir = ""  # folder with the original archive, for machines without a network
     dataset.cache_dir = ""  # decoded arrays; unset: EFFNET_JAX_CACHE, then ~/.cache/effnet_jax
     dataset.resolution = 32  # pixels the model sees; stored images are resized on the device
-    dataset.validation_examples = 5000  # held out of the official training split
+    dataset.validation_examples = 5000  # held out of the official training split; not for folders
+    # For name = "folder:PATH" with PATH/train/<class>/* and PATH/val/<class>/*, or PATH/<class>/*:
+    dataset.image_size = placeholder(int)  # pixels at which images are stored; unset: resolution
+    dataset.held_out_fraction = 0.1  # of the training images, for each of validation and test that PATH lacks
+    dataset.broken_images = "fail"  # or "skip"
 
     config.augment = augment = ml_collections.ConfigDict()
     augment.crop_padding = 4  # pixels, by reflection
@@ -66,6 +72,9 @@ def get_config() -> ml_collections.ConfigDict:
     optimizer.epsilon = 1e-3  # rmsprop, inside the root
     optimizer.weight_decay = 1e-5
     optimizer.weight_decay_on = "not_batch_norm"  # "not_batch_norm", "kernels", "all"
+    # (regular expression, factor) pairs; an expression matches whole names such as "stage1_block1/expand_conv/kernel",
+    # and each parameter is matched by exactly one. 0.0 freezes; a frozen BatchNorm keeps its statistics.
+    optimizer.learning_rate_factors = ((".*", 1.0),)
     optimizer.clip_norm = 0.0  # of the global gradient; 0 is off
     optimizer.accumulation_steps = 1  # microbatches per update; BatchNorm sees each alone
 

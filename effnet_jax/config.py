@@ -21,9 +21,17 @@ POSITIVE_KEYS = (
     "optimizer.accumulation_steps",
     "optimizer.decay_epochs",
 )
-FRACTION_KEYS = ("label_smoothing", "ema_decay", "model.stochastic_depth_rate", "model.dropout_rate")
+FRACTION_KEYS = (
+    "label_smoothing",
+    "ema_decay",
+    "model.stochastic_depth_rate",
+    "model.dropout_rate",
+    "dataset.held_out_fraction",
+)
+OPTIONAL_POSITIVE_KEYS = ("eval_every_steps", "checkpoint_every_steps", "num_train_steps", "dataset.image_size")
 DTYPES = ("float32", "bfloat16")
 PADDINGS = ("SAME", "SYMMETRIC")
+BROKEN_IMAGES = ("fail", "skip")
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -55,7 +63,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     for key in FRACTION_KEYS:
         if flat[key] is not None and not 0 <= flat[key] < 1:
             raise UserError(f"config.{key} must be at least 0 and below 1, got {flat[key]}")
-    for key in ("eval_every_steps", "checkpoint_every_steps", "num_train_steps"):
+    for key in OPTIONAL_POSITIVE_KEYS:
         if flat[key] is not None and flat[key] <= 0:
             raise UserError(f"config.{key} must be positive, got {flat[key]}")
     if flat["num_train_steps"] is None and flat["num_epochs"] <= 0:
@@ -64,6 +72,9 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.model.dtype is one of {', '.join(DTYPES)}, not {flat['model.dtype']!r}")
     if flat["model.padding"] not in (None, *PADDINGS):
         raise UserError(f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}")
+    if flat["dataset.broken_images"] not in BROKEN_IMAGES:
+        choices = ", ".join(BROKEN_IMAGES)
+        raise UserError(f"config.dataset.broken_images is one of {choices}, not {flat['dataset.broken_images']!r}")
     if config.batch_size % config.optimizer.accumulation_steps:
         raise UserError(
             f"config.batch_size ({config.batch_size}) must be a multiple of "

@@ -1,7 +1,7 @@
 """Measures speed and memory, beside other implementations: python scripts/benchmark.py --peers naive,timm
 
 `--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
-does so with every peer installed.
+does so with every peer installed. `--cam` measures class activation maps beside pytorch-grad-cam.
 """
 
 import datetime
@@ -29,6 +29,7 @@ REMAT = flags.DEFINE_bool("remat", False, "Recompute blocks in the backward pass
 PEER_NAMES = flags.DEFINE_list("peers", [], f"Any of {', '.join(PEERS)}.")
 SUITE = flags.DEFINE_enum("suite", None, list(SUITES), "A fixed set of cases and all sections.")
 SECTION_NAMES = flags.DEFINE_list("sections", None, f"Any of {', '.join(SECTIONS)}; default steps, or all of a suite.")
+CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pytorch-grad-cam if it is installed.")
 DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
@@ -47,7 +48,8 @@ def main(arguments: list[str]) -> None:
         chosen = cases(MODEL.value, MODE.value, BATCH_SIZE.value, RESOLUTION.value, DTYPE.value, REMAT.value)
     if DEVICE.value:
         runtime.select_platform(DEVICE.value)
-    wanted = SECTION_NAMES.value or (list(SECTIONS) if SUITE.value else ["steps"])
+    by_default = list(SECTIONS) if SUITE.value else [] if CAM.value else ["steps"]
+    wanted = [*(SECTION_NAMES.value or by_default), *(["cam"] if CAM.value else [])]
     if PROFILE.value and "operations" not in wanted:
         wanted.append("operations")
     data = run.run(

@@ -20,6 +20,7 @@ LAYER = flags.DEFINE_string("layer", None, "A layer of the model (default the he
 TARGET = flags.DEFINE_string("target", "prediction", "prediction, label, a class by name or index, or A:B (A not B).")
 TOP_K = flags.DEFINE_integer("top_k", 1, "A map for each of the k most probable classes.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "runs/cam", "Folder for the pictures.")
+MAPS_ONLY = flags.DEFINE_bool("maps_only", False, "Leave the images, which may not be yours to pass on, out.")
 EVALUATE = flags.DEFINE_bool("evaluate", False, "Measure faithfulness, beside maps that know nothing.")
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Without --images: what to sample.")
 NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "Without --images: so many are drawn.", lower_bound=1)
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
             layer=LAYER.value,
             wish=Wish(TARGET.value, TOP_K.value),
             output=pathlib.Path(OUTPUT.value).expanduser(),
+            maps_only=MAPS_ONLY.value,
             evaluate=EVALUATE.value,
             split=SPLIT.value,
             num_images=NUM_IMAGES.value,

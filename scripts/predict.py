@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         raise UserError("no image was given; name files or folders after the options")
     from effnet_jax import inference, prediction
-    from effnet_jax.data.images import find_images
+    from effnet_jax.data.image_files import find_images
 
     paths = find_images(arguments)
     found = prediction.records(inference.load(CHECKPOINT.value), paths, TOP_K.value, BATCH_SIZE.value)

@@ -18,6 +18,7 @@ PEERS = {
     "timm": ("torch", "timm"),
     "timm-compile": ("torch", "timm"),
 }
+CAM_PEER, CAM_PACKAGES = "pytorch-grad-cam", ("torch", "timm", "pytorch_grad_cam")
 CIFAR_CLASSES, IMAGENET_CLASSES = 100, 1000
 
 

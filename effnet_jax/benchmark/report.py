@@ -20,6 +20,7 @@ def markdown(data: dict[str, Any]) -> str:
         "loop": _loop,
         "operations": _operations,
         "depthwise": _depthwise,
+        "cam": _cam,
     }
     parts = [_machine(data), *(writer(data[key]) for key, writer in writers.items() if data.get(key))]
     return "\n\n".join(parts) + "\n"
@@ -130,6 +131,33 @@ def _depthwise(profiles: Sequence[dict[str, Any]]) -> str:
         header = ("input, kernel, stride", "layers", "direction", *(f"{name}, ms" for name in names))
         parts.append(f"{found['case']}:\n\n" + table(header, rows))
     return "\n\n".join(parts)
+
+
+def _cam(found: Sequence[dict[str, Any]]) -> str:
+    header = (
+        "images at a time",
+        "what",
+        "implementation",
+        "images/s",
+        "of its own inference",
+        "effnet_jax is faster by",
+    )
+    rows = []
+    for f in found:
+        name = (str(f["batch_size"]), f["what"], f["implementation"])
+        if "failure" in f:
+            rows.append((*name, f"failed: {f['failure']}", "", ""))
+            continue
+        share = f"{f['share_of_own_inference']:.0%}" if f["share_of_own_inference"] else ""
+        if "forwards_per_second" in f:
+            share = f"{f['forwards_per_second']:.4g} forward passes/s"
+        faster = f"{f['ours_is_faster_by']:.2f}x" if f["ours_is_faster_by"] else ""
+        rows.append((*name, f"{f['images_per_second']:.4g} [{f['min']:.4g}, {f['max']:.4g}]", share, faster))
+    return (
+        "## Class activation maps\n\nEfficientNet-B0 at 224 px, float32, 1000 classes: maps of the predicted class "
+        "after the last activation, resized to the image and fetched to the host. pytorch-grad-cam explains timm's "
+        "model (channels_last).\n\n" + table(header, rows)
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from effnet_jax.benchmark import sections
+from effnet_jax.benchmark import cam, sections
 from effnet_jax.benchmark.case import Case
 
 LOOP_STEPS = 100
@@ -23,7 +23,7 @@ def run(
 
     Args:
       cases: workloads of "steps". The other sections take the first and, where size matters, the last
-        training case.
+        training case; "cam" has its own.
       peers: what runs beside us in "steps".
       wanted: names of sections.
       rounds, round_seconds: see `rounds.measure`.
@@ -45,6 +45,8 @@ def run(
         data["loop"] = sections.loop(ends[0], LOOP_STEPS, say)
     if "operations" in wanted:
         data["operations"] = [sections.operations(case, trace_folder, say) for case in ends]
+    if "cam" in wanted:
+        data["cam"] = cam.cam(cam.peer_is_installed(), rounds, round_seconds, say)
     if "depthwise" in wanted:
         data["depthwise"] = [sections.depthwise(case, say) for case in ends]
     return data

@@ -119,6 +119,15 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
 
 
 def _build(name: str, case: Case) -> Any:
+    side, _, what = name.partition(": ")
+    if what and side == OURS:
+        from effnet_jax.benchmark.jax_cam import JaxCam
+
+        return JaxCam(what, case)
+    if what:
+        from effnet_jax.benchmark.torch_cam import TorchCam
+
+        return TorchCam(what, case)
     if name in (OURS, "naive"):
         from effnet_jax.benchmark.jax_models import JaxImplementation as Implementation
     elif name == "keras":

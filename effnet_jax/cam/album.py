@@ -15,6 +15,7 @@ from effnet_jax.cam.registry import Method
 from effnet_jax.errors import UserError
 
 SHEET = "sheet.png"
+WHITE = 255
 ON_SHEET = 48  # images; more would be a picture nobody looks at
 
 
@@ -58,13 +59,14 @@ class Album:
     Args:
       folder: made if it is not there.
       folder_each: a subfolder for each checkpoint.
+      maps_only: leave the images out.
 
     Raises:
       UserError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: pathlib.Path, folder_each: bool):
-        self.folder, self._folder_each = folder, folder_each
+    def __init__(self, folder: pathlib.Path, folder_each: bool, maps_only: bool):
+        self.folder, self._folder_each, self._maps_only = folder, folder_each, maps_only
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
@@ -80,7 +82,8 @@ class Album:
         stem = f"{picture.name}.{finding.method.name}{finding.suffix}"
         place = pathlib.PurePosixPath(finding.explainer.name if self._folder_each else "", stem)
         box = net.preprocess.crop_box(*picture.pixels.shape[:2])
-        overlay = drawing.overlay(picture.pixels, finding.found, box)
+        opacity = 1.0 if self._maps_only else drawing.OPACITY
+        overlay = drawing.overlay(picture.pixels, finding.found, box, opacity)
         drawing.save(overlay, self.folder / f"{place}.png")
         with whole_file(self.folder / f"{place}.npy") as file:
             np.save(file, finding.found)
@@ -115,13 +118,13 @@ class Album:
           labels: class names.
         """
         tiles = [
-            [_original(picture, labels), *(page.tile for page in strip)]
+            [self._original(picture, labels), *(page.tile for page in strip)]
             for picture, strip in zip(drawn[:ON_SHEET], strips)
         ]
         drawing.save(drawing.sheet(["image", *heading], tiles), self.folder / SHEET)
         return self.folder / SHEET
 
-
-def _original(picture: Picture, labels: Sequence[str]) -> drawing.Tile:
-    known = () if picture.label is None else (f"true: {labels[picture.label]}",)
-    return drawing.Tile(drawing.enlarge(picture.pixels)[0], (picture.name, *known))
+    def _original(self, picture: Picture, labels: Sequence[str]) -> drawing.Tile:
+        known = () if picture.label is None else (f"true: {labels[picture.label]}",)
+        shown = drawing.enlarge(picture.pixels)[0]
+        return drawing.Tile(np.full_like(shown, WHITE) if self._maps_only else shown, (picture.name, *known))

@@ -48,12 +48,13 @@ def place(found: np.ndarray, box: Box, shape: tuple[int, int]) -> np.ndarray:
     return whole
 
 
-def overlay(pixels: np.ndarray, found: np.ndarray, box: Box) -> np.ndarray:
+def overlay(pixels: np.ndarray, found: np.ndarray, box: Box, opacity: float = OPACITY) -> np.ndarray:
     """Colours an image by a map; what the model did not see is grey.
 
     Args:
       pixels: uint8 [H, W, 3].
       found, box: as in `place`.
+      opacity: of the map, 1 to hide the image.
 
     Returns:
       uint8 [s H, s W, 3] with a whole s, 1 unless the image is small.
@@ -61,9 +62,10 @@ def overlay(pixels: np.ndarray, found: np.ndarray, box: Box) -> np.ndarray:
     large, scale = enlarge(pixels)
     top, left, side = (scale * value for value in box)
     colours = matplotlib.colormaps[COLOUR_MAP](place(found, (top, left, side), large.shape[:2]))[..., :3]
-    drawn = np.repeat(0.5 * large.mean(-1, keepdims=True) + 100, 3, axis=-1)
+    unseen = 0.5 * large.mean(-1, keepdims=True) + 100 if opacity < 1 else np.full((*large.shape[:2], 1), 200.0)
+    drawn = np.repeat(unseen, 3, axis=-1)
     seen = np.s_[top : top + side, left : left + side]
-    drawn[seen] = (1 - OPACITY) * large[seen] + OPACITY * 255 * colours[seen]
+    drawn[seen] = (1 - opacity) * large[seen] + opacity * 255 * colours[seen]
     return np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
 
 

@@ -33,6 +33,7 @@ class Request:
       layer: None for the head map.
       wish: the classes explained.
       output: folder.
+      maps_only: leave the images out of the pictures.
       evaluate: measure faithfulness.
       split, num_images, evaluate_images, seed: the sample: so many drawn, so many measured.
       sanity_images: so many of those measured go through the weight randomisation.
@@ -47,6 +48,7 @@ class Request:
     layer: str | None
     wish: Wish
     output: pathlib.Path
+    maps_only: bool
     evaluate: bool
     split: str
     num_images: int
@@ -73,7 +75,7 @@ def run(request: Request) -> Result:
     Raises:
       UserError: anything that a user can mend; before anything is computed where that can be known.
     """
-    album = Album(request.output, folder_each=len(request.checkpoints) > 1)
+    album = Album(request.output, folder_each=len(request.checkpoints) > 1, maps_only=request.maps_only)
     methods = list({name: registry.find(name) for name in request.methods}.values())
     explainers = _load(request)
     for explainer in explainers:

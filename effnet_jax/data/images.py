@@ -1,15 +1,13 @@
-"""Reading image files of any common kind."""
+"""Reading image files of any common kind, and cutting and resizing what was read."""
 
 import pathlib
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from effnet_jax.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 178_956_970  # twice Pillow's warning limit: about 512 MB decoded; more is taken for a bomb
 
 
@@ -54,21 +52,26 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def find_images(inputs: Sequence[str | pathlib.Path]) -> list[pathlib.Path]:
-    """Lists files as given and the images of folders, sorted, subfolders included.
+def crop_box(height: int, width: int, crop_fraction: float) -> tuple[int, int, int]:
+    """Returns top, left and side in pixels of an image's central square of `crop_fraction` of its shorter side."""
+    side = max(1, round(crop_fraction * min(height, width)))
+    return (height - side) // 2, (width - side) // 2, side
 
-    A path that does not exist stays in the list: reading it says so.
 
-    Raises:
-      UserError: a folder without a single image.
+def central_square(image: np.ndarray, resolution: int, crop_fraction: float = 1.0) -> np.ndarray:
+    """Cuts out the central square of a uint8 [H, W, 3] and resizes it, antialiased bicubic (a = -0.5).
+
+    Returns:
+      float32 [resolution, resolution, 3] in 0..255, not rounded to whole levels.
     """
-    found = []
-    for path in map(pathlib.Path, inputs):
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-            if not inside:
-                raise UserError(f"no image in the folder {path} ({', '.join(EXTENSIONS)})")
-            found += inside
-        else:
-            found.append(path)
-    return found
+    top, left, side = crop_box(*image.shape[:2], crop_fraction)
+    # Cut out first: Pillow's `box` would let the kernel reach beyond the crop.
+    image = image[top : top + side, left : left + side]
+    if side == resolution:
+        return image.astype(np.float32)
+    channels = [
+        # mode "F" resizes without rounding to whole grey levels in between
+        np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize((resolution, resolution), Image.BICUBIC))
+        for c in range(image.shape[2])
+    ]
+    return np.clip(np.stack(channels, axis=-1), 0.0, 255.0)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from effnet_jax.data.augment import crop_and_flip
-from effnet_jax.data.datasets import Split
 from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.splits import Split
 from effnet_jax.sharding import batch_sharded, put_replicated
 
 Batch = dict[str, jax.Array]

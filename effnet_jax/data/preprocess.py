@@ -5,7 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
+
+from effnet_jax.data.images import central_square, crop_box
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,20 +50,8 @@ class Preprocess:
 
         Normalisation is left to `normalize`.
         """
-        top, left, side = self.crop_box(*image.shape[:2])
-        # Cut out first: Pillow's `box` would let the kernel reach beyond the crop.
-        image = image[top : top + side, left : left + side]
-        size = (self.resolution, self.resolution)
-        if side == self.resolution:
-            return image.astype(np.float32)
-        channels = [
-            # mode "F" resizes without rounding to whole grey levels in between
-            np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize(size, Image.BICUBIC))
-            for c in range(image.shape[2])
-        ]
-        return np.clip(np.stack(channels, axis=-1), 0.0, 255.0)
+        return central_square(image, self.resolution, self.crop_fraction)
 
     def crop_box(self, height: int, width: int) -> tuple[int, int, int]:
         """Returns top, left and side in pixels of the central square that is kept of an image."""
-        side = max(1, round(self.crop_fraction * min(height, width)))
-        return (height - side) // 2, (width - side) // 2, side
+        return crop_box(height, width, self.crop_fraction)

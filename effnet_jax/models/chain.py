@@ -78,6 +78,13 @@ class ChainClassifier(nn.Module):
         pooled = jnp.mean(x, axis=(1, 2), dtype=self.numerics.param_dtype)
         return self.classifier(self.dropout(pooled, deterministic=not train))
 
+    def scopes(self) -> dict[str, str]:
+        """Returns for each layer, in order, the name under which its variables stand.
+
+        `model.apply({}, method="scopes")`: it needs no variables.
+        """
+        return {layer: module.name for layer, module in self._chain()}
+
     def _chain(self) -> list[Link]:
         raise NotImplementedError
 

@@ -39,13 +39,7 @@ class Evaluator:
 
 def load_dataset(options: ml_collections.ConfigDict) -> datasets.Dataset:
     """Loads the data set that `config.dataset` names."""
-    return datasets.load(
-        options.name,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-        cache_dir=options.cache_dir,
-        validation_examples=options.validation_examples,
-    )
+    return datasets.load(**options)
 
 
 def evaluate_checkpoint(

@@ -233,6 +233,7 @@ def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) ->
         f"at {config.dataset.resolution} px, {config.model.dtype}",
         f"data      {config.dataset.name}: {sizes}",
         f"plan      {plan.num_train_steps} steps of {plan.batch_size} images, {plan.steps_per_epoch} steps an epoch",
+        *setup.notes,
     ]
     if runtime.allocator_is_tuned():
         lines.append(f"memory    glibc keeps what is freed ({runtime.ALLOCATOR_VARIABLE}=default turns that off)")

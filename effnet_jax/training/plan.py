@@ -31,7 +31,8 @@ class Plan:
         """
         if config.batch_size > train_count:
             raise UserError(
-                f"config.batch_size ({config.batch_size}) is larger than the training split ({train_count})"
+                f"config.batch_size ({config.batch_size}) is larger than the training split ({train_count} images); "
+                f"set --config.batch_size to at most that"
             )
         micro_batch = config.batch_size // config.optimizer.accumulation_steps
         for key, size in (("batch_size", micro_batch), ("eval_batch_size", config.eval_batch_size)):

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
+
 
 class TrainState(flax.struct.PyTreeNode):
     """What a step reads and writes, replicated on every device.
@@ -19,7 +21,7 @@ class TrainState(flax.struct.PyTreeNode):
       step: int32 [], number of updates done.
       params, batch_stats: the model's variables.
       ema: moving averages {"params", "batch_stats"}, or {} when EMA is off.
-      opt_state: optax state.
+      opt_state: optax state of the parameters that are trained.
       metrics: sums since the last log; see `empty_metrics`.
     """
 
@@ -46,14 +48,16 @@ def empty_metrics() -> dict[str, jax.Array]:
     }
 
 
-def create_state(variables: dict[str, Any], tx: optax.GradientTransformation, ema: bool) -> TrainState:
+def create_state(
+    variables: dict[str, Any], tx: optax.GradientTransformation, ema: bool, freezing: Freezing = NOTHING_FROZEN
+) -> TrainState:
     """Makes the state of step 0 from a model's variables; the EMA starts at the variables themselves."""
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         ema={"params": variables["params"], "batch_stats": variables["batch_stats"]} if ema else {},
-        opt_state=tx.init(variables["params"]),
+        opt_state=tx.init(freezing.trained(variables["params"])),
         metrics=empty_metrics(),
     )
     return jax.tree.map(jnp.array, state)  # a copy each: donated buffers must not be shared

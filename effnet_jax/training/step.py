@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
 from effnet_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]  # "image" float [N, H, W, 3] normalised, "label" int32 [N], eval: "mask" bool [N]
@@ -40,6 +41,7 @@ def make_update(
     label_smoothing: float,
     ema_decay: float,
     accumulation_steps: int,
+    freezing: Freezing = NOTHING_FROZEN,
 ) -> Callable[[TrainState, Batch], TrainState]:
     """Returns `update(state, batch) -> state`, one optimiser step on one global batch.
 
@@ -48,42 +50,41 @@ def make_update(
 
     Args:
       model: module with `apply(variables, images, train=True) -> logits`.
-      tx: update rule.
+      tx: update rule of the parameters that are trained.
       key: base of the run's randomness.
       label_smoothing: share of the target spread over all classes.
       ema_decay: EMA of parameters and statistics with warm-up min(decay, (1 + n) / (10 + n)); 0 is off.
       accumulation_steps: microbatches per update. BatchNorm sees each microbatch alone.
+      freezing: what is not trained. Only the rest is differentiated.
     """
 
-    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-        logits, mutated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            batch["image"],
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
+    def loss_fn(
+        trained: Any, params: Any, batch_stats: Any, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        variables = {"params": freezing.merged(params, trained), "batch_stats": batch_stats}
+        logits, batch_stats = freezing.forward(model, variables, batch["image"], key)
         loss = jnp.mean(cross_entropy(logits, batch["label"], label_smoothing))
-        return loss, (mutated["batch_stats"], logits)
+        return loss, (batch_stats, logits)
 
     def gradients(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, jax.Array, jax.Array]:
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+        trained = freezing.trained(state.params)
         if accumulation_steps == 1:
-            (loss, (stats, logits)), grads = value_and_grad(state.params, state.batch_stats, batch, key)
+            (loss, (stats, logits)), grads = value_and_grad(trained, state.params, state.batch_stats, batch, key)
             return grads, stats, loss, logits
 
         def microbatch(carry, inputs):
             grads, stats, loss = carry
             batch, index = inputs
             (micro_loss, (stats, logits)), micro_grads = value_and_grad(
-                state.params, stats, batch, jax.random.fold_in(key, index)
+                trained, state.params, stats, batch, jax.random.fold_in(key, index)
             )
             grads = jax.tree.map(lambda a, b: a + b / accumulation_steps, grads, micro_grads)
             return (grads, stats, loss + micro_loss / accumulation_steps), logits
 
         # Strided microbatches keep each one evenly spread over the devices that hold the global batch.
         split = lambda x: x.reshape(-1, accumulation_steps, *x.shape[1:]).swapaxes(0, 1)  # noqa: E731
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        zeros = jax.tree.map(jnp.zeros_like, trained)
         (grads, stats, loss), logits = jax.lax.scan(
             microbatch,
             (zeros, state.batch_stats, jnp.zeros((), jnp.float32)),
@@ -94,8 +95,9 @@ def make_update(
     def update(state: TrainState, batch: Batch) -> TrainState:
         step_key = jax.random.fold_in(key, state.step)
         grads, batch_stats, loss, logits = gradients(state, batch, step_key)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        trained = freezing.trained(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, trained)
+        params = freezing.merged(state.params, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
             ema = _ema_step(ema, {"params": params, "batch_stats": batch_stats}, state.step, ema_decay)

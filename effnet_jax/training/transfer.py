@@ -1,60 +1,124 @@
-"""Where a run's weights come from: initialisation, or a checkpoint given by `config.init_from`."""
+"""Starting from other weights: the checkpoint that `config.init_from` names."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
-from flax.traverse_util import flatten_dict, unflatten_dict
+import ml_collections
+import numpy as np
+from flax.traverse_util import flatten_dict
 
+from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
+from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint
-from effnet_jax.training.state import init_variables
+from effnet_jax.training.freezing import Path
 
 CLASSIFIER = "classifier"
 MAX_NAMES_SHOWN = 5
+SHAPING_KEYS = ("name", "width_multiplier", "depth_multiplier")  # of config.model
 
 
-def initial_variables(
-    model: nn.Module, key: jax.Array, resolution: int, init_from: str
-) -> Callable[[], dict[str, Any]]:
-    """Returns a function, good inside `jax.jit`, that makes the variables of step 0.
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """A checkpoint to start from: a run of this project, or imported weights.
 
-    With `init_from` they are a checkpoint's, except that a classifier of another width starts anew.
+    Weights mean something only together with the normalisation of the images they were trained on, and with the
+    padding and epsilon that the model computes with. No shape would reveal a mistake there, so all three are taken
+    from the checkpoint, whatever the data set, and a config that says otherwise is refused.
 
-    Raises:
-      UserError: no checkpoint there, or one whose other variables do not all fit the model.
+    Attributes:
+      path: what `config.init_from` says.
+      loaded: the checkpoint.
+      model: the checkpoint's model.
+      preprocess: the checkpoint's preprocessing.
     """
-    fresh = functools.partial(init_variables, model, key, resolution)
-    if not init_from:
-        return fresh
-    loaded = flatten_dict(checkpoint.load(init_from).variables)
-    expected = flatten_dict(jax.eval_shape(fresh))
-    problems = [f"missing {_name(path)}" for path in expected.keys() - loaded.keys()]
-    problems += [f"unexpected {_name(path)}" for path in loaded.keys() - expected.keys()]
-    replaced = set()
-    for path in expected.keys() & loaded.keys():
-        if loaded[path].shape != expected[path].shape:
-            if CLASSIFIER in path:
-                replaced.add(path)
-            else:
-                problems.append(f"{_name(path)} {loaded[path].shape} for {expected[path].shape}")
-    if problems:
-        shown = "; ".join(sorted(problems)[:MAX_NAMES_SHOWN])
-        raise UserError(
-            f"config.init_from={init_from} is of another model: {len(problems)} variables do not fit "
-            f"({shown}); set config.model to the checkpoint's model"
-        )
-    if replaced:  # kernel and bias go together even where only one shape differs
-        replaced = {path for path in expected if CLASSIFIER in path}
 
-    def variables() -> dict[str, Any]:
-        made = flatten_dict(fresh())
-        return unflatten_dict({path: made[path] if path in replaced else loaded[path] for path in made})
+    path: str
+    loaded: checkpoint.Loaded
+    model: nn.Module
+    preprocess: Preprocess
 
-    return variables
+    @classmethod
+    def load(cls, path: str) -> "Origin":
+        """Reads a checkpoint: its EMA where that did better on validation.
+
+        Raises:
+          UserError: there is none.
+        """
+        loaded = checkpoint.load(path)
+        return cls(path, loaded, create_model(**loaded.metadata["model"]), Preprocess(**loaded.metadata["preprocess"]))
+
+    def model_options(self, options: ml_collections.ConfigDict) -> dict[str, Any]:
+        """Returns `config.model` with the checkpoint's padding and BatchNorm epsilon.
+
+        Raises:
+          UserError: the config asks for others.
+        """
+        completed = options.to_dict()
+        for key in ("padding", "bn_epsilon"):
+            theirs = getattr(self.model.numerics, key)
+            if completed[key] not in (None, theirs):
+                raise UserError(
+                    f"config.model.{key} is {completed[key]} but the weights of config.init_from={self.path} were "
+                    f"trained with {theirs}: leave it unset or set --config.model.{key}={theirs}"
+                )
+            completed[key] = theirs
+        return completed
+
+    def kept(self, shapes: Any, class_names: Sequence[str], options: dict[str, Any]) -> dict[Path, np.ndarray]:
+        """Returns the variables to start with by path: all, or all but the classifier where the classes differ.
+
+        Args:
+          shapes: the variables of the model to be trained, or their shapes.
+          class_names: of the data set.
+          options: what the model to be trained was created with.
+
+        Raises:
+          UserError: other variables than the classifier's do not fit.
+        """
+        loaded, expected = flatten_dict(self.loaded.variables), flatten_dict(shapes)
+        if not self.keeps_classifier(class_names):
+            loaded, expected = _without_classifier(loaded), _without_classifier(expected)
+        problems = [f"missing {_name(path)}" for path in expected.keys() - loaded.keys()]
+        problems += [f"unexpected {_name(path)}" for path in loaded.keys() - expected.keys()]
+        for path in expected.keys() & loaded.keys():
+            theirs, ours = loaded[path].shape, expected[path].shape
+            if theirs != ours:
+                problems.append(f"{_name(path)} {list(theirs)} for {list(ours)}")
+        if problems:
+            stored = self.loaded.metadata["model"]
+            differing = [key for key in SHAPING_KEYS if key in stored and stored[key] != options[key]]
+            advice = " ".join(f"--config.model.{key}={stored[key]}" for key in differing)
+            raise UserError(
+                f"config.init_from={self.path} holds the weights of another model, {stored['name']}: {len(problems)} "
+                f"variables do not fit ({'; '.join(sorted(problems)[:MAX_NAMES_SHOWN])}); set "
+                + (advice or "config.model as that checkpoint's run did, or another init_from")
+            )
+        return {path: np.asarray(array) for path, array in loaded.items()}
+
+    def keeps_classifier(self, class_names: Sequence[str]) -> bool:
+        """Whether the checkpoint's model tells the same classes apart, in the same order."""
+        return tuple(self.loaded.metadata["class_names"]) == tuple(class_names)
+
+    def describe(self, model: nn.Module, class_names: Sequence[str]) -> list[str]:
+        """Says in a line or two what is taken over and what is not."""
+        figures = lambda values: " ".join(f"{value:.3f}" for value in values)  # noqa: E731
+        before = len(self.loaded.metadata["class_names"])
+        head = "the same" if self.keeps_classifier(class_names) else f"new, for {len(class_names)} classes ({before})"
+        lines = [
+            f"from      {self.path}: mean {figures(self.preprocess.mean)}, std {figures(self.preprocess.std)}, "
+            f"{model.numerics.padding} padding, BatchNorm epsilon {model.numerics.bn_epsilon:g}; classifier {head}"
+        ]
+        if model.architecture != self.model.architecture:  # all shapes fit, so nothing else is left
+            lines.append("strides   differ from those that the weights were trained with")
+        return lines
 
 
-def _name(path: tuple[str, ...]) -> str:
+def _without_classifier(variables: dict[Path, Any]) -> dict[Path, Any]:
+    return {path: leaf for path, leaf in variables.items() if CLASSIFIER not in path}
+
+
+def _name(path: Path) -> str:
     return "/".join(path)

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from effnet_jax.benchmark import cam, report
+from effnet_jax.benchmark.rounds import Result
+
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "benchmark.py"
 
 
@@ -36,3 +39,23 @@ def test_two_implementations_side_by_side(tmp_path):
         assert result["min"] <= result["images_per_second"] <= result["max"]
         assert result["peak_memory_mb"] > 100
     assert "| inference 2 @ 32 | naive |" in (tmp_path / "report.md").read_text()
+
+
+def test_maps_are_compared_with_the_inference_of_their_own_side(monkeypatch):
+    rates = {"inference": 100.0, "grad_cam": 90.0, "grad_cam_plus_plus": 80.0, "layer_cam": 95.0, "score_cam": 0.05}
+
+    def measured(case, names, rounds, round_seconds, say):
+        factor = lambda name: 1.0 if name.startswith("effnet_jax") else 0.25  # noqa: E731
+        result = lambda name: Result(name, case, (factor(name) * rates[name.split(": ")[1]],) * rounds, None, 2**30)  # noqa: E731
+        return [result(name) for name in names]
+
+    monkeypatch.setattr(cam, "measure", measured)
+    found = cam.cam(True, 3, 0.0, print)
+    rows = {(row["implementation"], row["what"]): row for row in found}
+    assert rows["effnet_jax", "grad_cam"]["share_of_own_inference"] == pytest.approx(0.9)
+    assert rows["pytorch-grad-cam", "layer_cam"]["share_of_own_inference"] == pytest.approx(0.95)
+    assert rows["pytorch-grad-cam", "grad_cam"]["ours_is_faster_by"] == pytest.approx(4)
+    assert rows["effnet_jax", "score_cam"]["forwards_per_second"] == pytest.approx(1280 * 0.05)
+    text = report._cam(found)
+    assert "| 16 | grad_cam | effnet_jax | 90 [90, 90] | 90% | 1.00x |" in text
+    assert "| 1 | score_cam | pytorch-grad-cam | 0.0125 [0.0125, 0.0125] | 16 forward passes/s | 4.00x |" in text

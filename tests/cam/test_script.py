@@ -36,6 +36,7 @@ def request(checkpoint, output, **changes):
         "layer": None,
         "wish": Wish(),
         "output": output,
+        "maps_only": False,
         "evaluate": False,
         "split": "test",
         "num_images": 4,
@@ -182,3 +183,21 @@ def test_a_sample_is_seeded_and_starts_alike(tiny_config):
     assert [picture.source for picture in other] != [picture.source for picture in few]
     assert len({picture.source for picture in many}) == 300, "none twice"
     assert few[0].pixels.shape == (8, 8, 3) and few[0].label in range(10)
+
+
+def test_maps_only_hold_nothing_of_the_images(run_folder, folder):
+    """The pictures of two different images by one map are the same, and so is all of an image but its map."""
+    rng = np.random.default_rng(1)
+    found, box = rng.uniform(size=(3, 3)), (4, 0, 64)
+    both = [rng.integers(0, 256, (72, 64, 3)).astype(np.uint8) for _ in range(2)]
+    first, second = (drawing.overlay(pixels, found, box, opacity=1.0) for pixels in both)
+    np.testing.assert_array_equal(first, second)
+
+    Image.fromarray(both[0]).save(folder / "noise.png")
+    some = {"images": [str(folder / "noise.png")]}
+    session.run(request(run_folder, folder / "with", **some))
+    session.run(request(run_folder, folder / "without", **some, maps_only=True))
+    sheets = [np.asarray(Image.open(folder / name / "sheet.png").convert("RGB")) for name in ("with", "without")]
+    original = np.s_[40:100, 30:90]  # inside the tile of the image itself
+    assert sheets[0][original].std() > 20
+    assert (sheets[1][original] == 255).all()

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from effnet_jax.data import cache, datasets, prepare
+from effnet_jax.data import cache, datasets, prepare, registry, splits
 from effnet_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def rows(split: datasets.Split) -> list[bytes]:
+def rows(split: splits.Split) -> list[bytes]:
     """The examples of a split as sortable bytes, label first."""
     return [bytes([label]) + image.tobytes() for image, label in zip(split.images, split.labels)]
 
@@ -40,7 +40,7 @@ def test_unknown_name_suggests_the_nearest():
 @hypothesis.given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.data())
 def test_every_prefix_of_the_order_is_stratified(labels, data):
     labels = np.array(labels)
-    order = datasets.stratified_order(labels)
+    order = splits.stratified_order(labels)
     assert sorted(order) == list(range(len(labels)))
     size = data.draw(st.integers(0, len(labels)))
     share = np.bincount(labels, minlength=6) / len(labels)
@@ -51,26 +51,26 @@ def test_every_prefix_of_the_order_is_stratified(labels, data):
 
 def test_equal_classes_are_held_out_equally():
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), 11))
-    order = datasets.stratified_order(labels)
+    order = splits.stratified_order(labels)
     for count in range(11):
         np.testing.assert_array_equal(np.bincount(labels[order[: 7 * count]], minlength=7), count)
 
 
 def test_the_order_never_changes():
     """Published accuracies depend on it: a change needs a new cache.FORMAT and a line in CHANGELOG."""
-    order = datasets.stratified_order(np.arange(50_000) % 100)
+    order = splits.stratified_order(np.arange(50_000) % 100)
     assert order[:6].tolist() == [34952, 30320, 10062, 9539, 25727, 47786]
 
 
 def test_the_hash_is_splitmix64():
     # The first outputs of the reference implementation (https://prng.di.unimi.it/splitmix64.c) with state 0.
     expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert datasets._splitmix64(np.arange(3, dtype=np.uint64)).tolist() == expected
+    assert splits._splitmix64(np.arange(3, dtype=np.uint64)).tolist() == expected
 
 
 def test_loads_what_is_in_the_archive(prepared_dir, original):
     dataset = datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=100)
-    expected = {split: datasets.Split(*arrays) for split, arrays in original.items()}
+    expected = {split: splits.Split(*arrays) for split, arrays in original.items()}
     train, validation, test = (dataset.splits[split] for split in ("train", "validation", "test"))
     assert sorted(rows(train) + rows(validation)) == sorted(rows(expected["train"]))
     assert rows(test) == rows(expected["test"])  # in the order of the original file
@@ -106,7 +106,7 @@ def test_digits():
     )
     official_train = np.concatenate([dataset.splits["train"].images, dataset.splits["validation"].images])
     sizes = {"train": len(official_train), "test": len(dataset.splits["test"].labels)}
-    assert sizes == dataset.info.split_sizes == datasets.info("digits").split_sizes
+    assert sizes == dataset.info.split_sizes == registry.info("digits").split_sizes
     np.testing.assert_allclose(official_train.mean((0, 1, 2)) / 255, dataset.info.mean, atol=1e-7)
     np.testing.assert_allclose(official_train.std((0, 1, 2)) / 255, dataset.info.std, atol=1e-7)
     assert official_train.shape[1:] == (8, 8, 3) and official_train.max() == 255
@@ -151,7 +151,7 @@ def test_another_data_dir_never_gets_this_cache(prepared_dir, tmp_path, make_arc
     datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=100)
     other_manual, other = make_archive("cifar100", seed=1)
     second = datasets.load("cifar100", data_dir=str(tmp_path), manual_dir=str(other_manual), validation_examples=100)
-    assert rows(second.splits["test"]) == rows(datasets.Split(*other["test"]))
+    assert rows(second.splits["test"]) == rows(splits.Split(*other["test"]))
     assert len(cache.folders(cache.root(""), "cifar100")) == 2
 
 
@@ -160,8 +160,8 @@ def test_a_partial_dataset_is_not_taken_for_the_official_one(prepared_dir, tmp_p
     with pytest.raises(UserError, match="cifar100 is not in"):
         datasets.load("cifar100", validation_examples=100)
     # Were these the official sizes, the cache would do for any place that lacks the data.
-    monkeypatch.setitem(datasets.info("cifar100").split_sizes, "train", 300)
-    monkeypatch.setitem(datasets.info("cifar100").split_sizes, "test", 100)
+    monkeypatch.setitem(registry.info("cifar100").split_sizes, "train", 300)
+    monkeypatch.setitem(registry.info("cifar100").split_sizes, "test", 100)
     assert len(datasets.load("cifar100", validation_examples=100).splits["test"].labels) == 100
     with pytest.raises(UserError, match="does not exist: correct it"):  # though not for a mistyped one
         datasets.load("cifar100", data_dir=str(tmp_path / "nowhere"), validation_examples=100)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from effnet_jax.data.images import UnreadableImageError, find_images, read_image
+from effnet_jax.data.image_files import find_images
+from effnet_jax.data.images import UnreadableImageError, read_image
 from effnet_jax.errors import UserError
 
 SIZE = (12, 8)  # width, height

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from effnet_jax import sharding
 from effnet_jax.data import pipeline
 from effnet_jax.data.augment import crop_and_flip
-from effnet_jax.data.datasets import Split
 from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.splits import Split
 
 IDENTITY = Preprocess(8, (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves 0..255 as it is
 

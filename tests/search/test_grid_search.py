@@ -86,6 +86,7 @@ def test_the_report(pretended):
     assert (pretended / "grid_search.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_killed_search_ends_with_the_same_table(tmp_path):
     """kill -9 in the middle of a trial that has a checkpoint; real training on the digits throughout."""
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"

@@ -217,6 +217,9 @@ def test_a_server_that_restarts_while_the_storage_is_opened(tmp_path, monkeypatc
 
     monkeypatch.setattr(optuna.storages, "RDBStorage", restarting)
     assert isinstance(storage.open_storage("postgresql://me@localhost/study", tmp_path), real) and not failures
+    monkeypatch.setattr(storage, "OPEN_SECONDS", -1.0)  # a recovery may take longer than that
+    failures += ["FATAL:  the database system is starting up"] * 2
+    assert isinstance(storage.open_storage("postgresql://me@localhost/study", tmp_path), real) and not failures
     failures += ["no such file"] * 2
     with pytest.raises(UserError, match="no such file"):
         storage.open_storage("", tmp_path)

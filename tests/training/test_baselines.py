@@ -9,7 +9,7 @@ import pytest
 
 from configs import b0_cifar100
 from effnet_jax import baselines, config
-from effnet_jax.data import datasets
+from effnet_jax.data import registry, splits
 from effnet_jax.training import setup
 from effnet_jax.training.loop import train_and_evaluate
 
@@ -20,10 +20,10 @@ SHALLOW = {"resnet50": (1, 2), "resnet152": (2, 1), "densenet201": (1, 2)}
 def noise(monkeypatch):
     """CIFAR-100 replaced by 32 images a split."""
     rng = np.random.default_rng(0)
-    info = datasets.info("cifar100")
+    info = registry.info("cifar100")
     images = rng.integers(0, 256, (32, 32, 32, 3), dtype=np.uint8)
-    split = datasets.Split(images, np.arange(32, dtype=np.int32))
-    data = datasets.Dataset(info, tuple(map(str, range(100))), dict.fromkeys(("train", "validation", "test"), split))
+    split = splits.Split(images, np.arange(32, dtype=np.int32))
+    data = splits.Dataset(info, tuple(map(str, range(100))), dict.fromkeys(("train", "validation", "test"), split))
     monkeypatch.setattr(setup, "load_dataset", lambda _: data)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from effnet_jax import sharding
-from effnet_jax.data.datasets import Split
 from effnet_jax.data.pipeline import Pipeline, to_device
 from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.splits import Split
 from effnet_jax.training.evaluation import Evaluator
 
 

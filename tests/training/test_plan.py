@@ -60,7 +60,7 @@ def test_steps_win_over_epochs_and_periods_default_to_an_epoch():
 @pytest.mark.parametrize(
     ("changes", "devices", "message"),
     [
-        ({"batch_size": 2000}, 1, r"batch_size \(2000\) is larger than the training split \(1050\)"),
+        ({"batch_size": 2000}, 1, r"batch_size \(2000\) is larger than the training split \(1050 images\)"),
         ({"batch_size": 100}, 8, "shared evenly by 8 devices"),
         ({"batch_size": 64, "optimizer.accumulation_steps": 16}, 8, "4 examples at a time"),
         ({"batch_size": 64, "eval_batch_size": 100}, 8, "eval_batch_size"),
