@@ -3,11 +3,14 @@
 import pathlib
 import re
 
-from effnet_jax.data import contact_sheet, entries, verify_report
+import numpy as np
+
+from effnet_jax.data import contact_sheet, entries, images, verify_report
 from effnet_jax.data.verify import verify
 from effnet_jax.training.workdir import write_json
 
-RECORD, TABLE, SAMPLES = "verify.json", "verify.txt", "samples.png"
+RECORD, TABLE, SAMPLES, AUGMENTED = "verify.json", "verify.txt", "samples.png", "augmented.png"
+NUM_SHOWN, SIDE_SHOWN = 8, 64  # images of the sheet of augmentations, and their size where a folder has any
 
 
 def prepare(name: str, data_dir: str, manual_dir: str) -> entries.Source:
@@ -46,3 +49,24 @@ def look_at(source: entries.Source, output: pathlib.Path) -> tuple[str, bool]:
     (output / TABLE).write_text(table + "\n")
     contact_sheet.save(verify_report.samples(findings), output / SAMPLES)
     return table, not findings.problems()
+
+
+def show_augmented(source: entries.Source, output: pathlib.Path) -> pathlib.Path:
+    """Draws training images of different classes under every augmentation; returns the path of the PNG.
+
+    Raises:
+      UserError: It cannot be written.
+      UnreadableImageError: One of the images cannot be read.
+    """
+    from effnet_jax.data.augment import showcase  # needs JAX, which preparing does not
+
+    side = SIDE_SHOWN if source.facts is None else source.facts.image_size[0]
+    chosen = {}
+    for entry in source.entries("train"):
+        chosen.setdefault(entry.label, entry)
+        if len(chosen) == min(NUM_SHOWN, len(source.class_names)):
+            break
+    squares = [images.central_square(entry.pixels(), side) for entry in chosen.values()]
+    sheet = contact_sheet.draw(showcase.groups(np.rint(squares).astype(np.uint8)), max(32, min(side, SIDE_SHOWN)))
+    contact_sheet.save(sheet, output / AUGMENTED)
+    return output / AUGMENTED

@@ -16,6 +16,7 @@ from effnet_jax.errors import UserError
 DATA_DIR = flags.DEFINE_string("data_dir", "", "Prepared TFDS data; default TFDS_DATA_DIR, ~/tensorflow_datasets.")
 MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the original archive; default: it is downloaded.")
 VERIFY = flags.DEFINE_bool("verify", False, "Decode every image: damage, duplicates, balance; a table, JSON, a PNG.")
+SHOW = flags.DEFINE_bool("show_augmented", False, "Draw some images under every augmentation, into a PNG.")
 OUTPUT = flags.DEFINE_string("output", "", "Folder of what is written; default runs/data/<name>.")
 
 
@@ -26,9 +27,11 @@ def main(arguments: list[str]) -> int:
 
     source = preparation.prepare(arguments[0], DATA_DIR.value, MANUAL_DIR.value)
     print(preparation.describe(source))
+    output = pathlib.Path(OUTPUT.value or preparation.default_output(source))
+    if SHOW.value:
+        print(preparation.show_augmented(source, output))
     if not VERIFY.value:
         return cli.EXIT_OK
-    output = pathlib.Path(OUTPUT.value or preparation.default_output(source))
     table, is_right = preparation.look_at(source, output)
     print(table)
     print(f"{output}/{preparation.RECORD}, {output}/{preparation.SAMPLES}")

@@ -115,6 +115,13 @@ def test_what_is_written(path, tmp_path):
     assert preparation.default_output(source).startswith("runs/data/folder_")
 
 
+def test_the_sheet_of_augmentations(path, tmp_path):
+    source = preparation.prepare(f"folder:{path}", "", "")
+    sheet = np.asarray(Image.open(preparation.show_augmented(source, tmp_path)).convert("RGB"))
+    tiles = (sheet != 255).any(-1)
+    assert tiles.mean() > 0.3
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(UserError, match=r"unknown dataset 'cifar_10' .*folder:PATH for a folder of images"):
         preparation.prepare("cifar_10", "", "")
