@@ -71,8 +71,8 @@ class Pipeline:
         images, labels = self.preprocess(images), split.labels[indices]
         if not self.augment.mix.is_on:
             return {"image": images, "label": labels}
-        hard = images, jax.nn.one_hot(labels, self.num_classes)
-        images, labels = jax.lax.cond(mixed, lambda: self.augment.mix(mix_key, *hard), lambda: hard)
+        labels = jax.nn.one_hot(labels, self.num_classes)
+        images, labels = self.augment.mix(mix_key, images, labels, mixed)
         return {"image": self._shard(images), "label": self._shard(labels)}
 
     def eval_batch(self, split: ResidentSplit, start: jax.Array, batch_size: int) -> Batch:

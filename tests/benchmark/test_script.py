@@ -36,3 +36,13 @@ def test_two_implementations_side_by_side(tmp_path):
         assert result["min"] <= result["images_per_second"] <= result["max"]
         assert result["peak_memory_mb"] > 100
     assert "| inference 2 @ 32 | naive |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_augmentation_beside_its_step():
+    done = run("--sections=augment", "--mode=train", "--batch_size=4", "--resolution=32", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["augment"]
+    assert found["case"] == "train 4 @ 32"
+    for row in found["rows"]:
+        assert row["share"] == pytest.approx(row["milliseconds"] / found["step_milliseconds"])

@@ -31,9 +31,12 @@ class Mix:
         """Whether anything is mixed."""
         return self.probability > 0 and max(self.mixup_alpha, self.cutmix_alpha) > 0
 
-    def __call__(self, key: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mixes float images [N, H, W, C] and label probabilities [N, classes]."""
-        weight = self._weights(key, images.shape[0], images.shape[1:3])
+    def __call__(
+        self, key: jax.Array, images: jax.Array, labels: jax.Array, mixed: jax.Array | bool = True
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mixes float images [N, H, W, C] and label probabilities [N, classes] if `mixed`, a bool []."""
+        # No branch on `mixed`: devices exchange images here, which they had better not do inside of one.
+        weight = jnp.where(mixed, self._weights(key, images.shape[0], images.shape[1:3]), 1.0)
         share = jnp.mean(weight, axis=(1, 2))[:, None]  # after the rectangle was cut to the image
         weight = weight[..., None].astype(images.dtype)
         return weight * images + (1 - weight) * images[::-1], share * labels + (1 - share) * labels[::-1]
