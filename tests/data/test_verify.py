@@ -115,6 +115,7 @@ def test_what_is_written(path, tmp_path):
     assert preparation.default_output(source).startswith("runs/data/folder_")
 
 
+@pytest.mark.slow
 def test_the_sheet_of_augmentations(path, tmp_path):
     source = preparation.prepare(f"folder:{path}", "", "")
     sheet = np.asarray(Image.open(preparation.show_augmented(source, tmp_path)).convert("RGB"))

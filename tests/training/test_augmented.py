@@ -29,6 +29,7 @@ def config(tiny_config):
     return tiny_config
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_draws_the_same_augmentation(config, tmp_path):
     train_and_evaluate(config, tmp_path / "whole")
 

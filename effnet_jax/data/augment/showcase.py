@@ -24,6 +24,7 @@ NOTHING = Augmentation(
     erasing_probability=0.0,
     mix=Mix(0.0, 0.0, 1.0, 0.5),
 )
+LAYERS = 2  # operations of a policy
 # Magnitude of each operation on the sheet, in its own unit.
 SHOWN = {
     "shear_x": 0.3,
@@ -51,15 +52,24 @@ def groups(images: np.ndarray, seed: int = 0) -> list[Group]:
         "mixup 1": dataclasses.replace(NOTHING, mix=Mix(1.0, 0.0, 1.0, 0.5)),
         "cutmix 1": dataclasses.replace(NOTHING, mix=Mix(0.0, 1.0, 1.0, 0.5)),
     }
-    for name in filter(None, policies.POLICIES):
-        kinds[name] = dataclasses.replace(NOTHING, policy=policies.make_policy(name, 2, 15))
-    return found + [Group(name, _augmented(images, kind, seed)) for name, kind in kinds.items()]
+    found += [Group(name, _augmented(images, kind, seed)) for name, kind in kinds.items()]
+    return found + [Group(name, _by_policy(images, name, seed)) for name in filter(None, policies.POLICIES)]
 
 
 def _operated(images: np.ndarray, name: str, magnitudes: dict[str, float]) -> list[np.ndarray]:
     shape = (len(images), 1)
-    chosen = jnp.full(shape, NAMES.index(name))
-    return list(np.asarray(jax.jit(apply_each)(images, chosen, jnp.full(shape, magnitudes[name]))))
+    return _applied(images, jnp.full(shape, NAMES.index(name)), jnp.full(shape, magnitudes[name]))
+
+
+def _by_policy(images: np.ndarray, name: str, seed: int) -> list[np.ndarray]:
+    policy = policies.make_policy(name, LAYERS, randaugment_strength=15)
+    return _applied(images, *policy.draw(jax.random.key(seed), len(images), images.shape[1:3]))
+
+
+def _applied(images: np.ndarray, chosen: jax.Array, magnitudes: jax.Array) -> list[np.ndarray]:
+    """Fills up to `LAYERS` operations with the identity, so that all are compiled at once."""
+    missing = [(0, 0), (0, LAYERS - chosen.shape[1])]
+    return list(np.asarray(jax.jit(apply_each)(images, jnp.pad(chosen, missing), jnp.pad(magnitudes, missing))))
 
 
 def _augmented(images: np.ndarray, augment: Augmentation, seed: int) -> list[np.ndarray]:
