@@ -57,6 +57,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment = augment = ml_collections.ConfigDict()
     augment.crop_padding = 4  # pixels, by reflection
     augment.flip = True  # horizontal
+    augment.brightness = 0.0  # factor from 1 - x to 1 + x; 0 is off
+    augment.contrast = 0.0  # likewise
+    augment.saturation = 0.0  # likewise
+    augment.policy = ""  # "autoaugment_cifar10", "autoaugment_imagenet", "randaugment", "trivialaugment"
+    augment.randaugment_layers = 2  # operations an image
+    augment.randaugment_strength = 9  # 0 to 30
+    augment.cutout_size = 0  # pixels of the stored image
+    augment.erasing_probability = 0.0  # of a rectangle of 2 % to 33 %, "random erasing"
+    augment.mixup_alpha = 0.0  # of Beta(alpha, alpha); 0 is off
+    augment.cutmix_alpha = 0.0  # likewise
+    augment.mix_probability = 1.0  # that an image is mixed, where one of the two is on
+    augment.cutmix_probability = 0.5  # that it is by CutMix, where both are on
+    augment.mix_until = 1.0  # share of the training steps after which nothing is mixed
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.name = "rmsprop"  # "rmsprop" (TensorFlow's), "sgd", "adamw"

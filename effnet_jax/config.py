@@ -28,6 +28,21 @@ FRACTION_KEYS = (
     "model.dropout_rate",
     "dataset.held_out_fraction",
 )
+SHARE_KEYS = (
+    "augment.erasing_probability",
+    "augment.mix_probability",
+    "augment.cutmix_probability",
+    "augment.mix_until",
+)
+NOT_NEGATIVE_KEYS = (
+    "augment.crop_padding",
+    "augment.brightness",
+    "augment.contrast",
+    "augment.saturation",
+    "augment.cutout_size",
+    "augment.mixup_alpha",
+    "augment.cutmix_alpha",
+)
 OPTIONAL_POSITIVE_KEYS = ("eval_every_steps", "checkpoint_every_steps", "num_train_steps", "dataset.image_size")
 DTYPES = ("float32", "bfloat16")
 PADDINGS = ("SAME", "SYMMETRIC")
@@ -63,6 +78,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     for key in FRACTION_KEYS:
         if flat[key] is not None and not 0 <= flat[key] < 1:
             raise UserError(f"config.{key} must be at least 0 and below 1, got {flat[key]}")
+    for key in SHARE_KEYS:
+        if not 0 <= flat[key] <= 1:
+            raise UserError(f"config.{key} must be from 0 to 1, got {flat[key]}")
+    for key in NOT_NEGATIVE_KEYS:
+        if flat[key] < 0:
+            raise UserError(f"config.{key} must not be negative, got {flat[key]}")
     for key in OPTIONAL_POSITIVE_KEYS:
         if flat[key] is not None and flat[key] <= 0:
             raise UserError(f"config.{key} must be positive, got {flat[key]}")

@@ -18,7 +18,7 @@ from effnet_jax import atomic, cli, runtime
 from effnet_jax.benchmark import report, run
 from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
 
-SECTIONS = ("steps", "startup", "memory", "loop", "operations", "depthwise")
+SECTIONS = ("steps", "startup", "memory", "loop", "augment", "operations", "depthwise")
 
 MODEL = flags.DEFINE_string("model", "efficientnet_b0", "Name of the model.")
 MODE = flags.DEFINE_list("mode", list(MODES), "train, inference or both.")

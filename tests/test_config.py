@@ -20,6 +20,11 @@ from effnet_jax.errors import UserError
         ("model.padding", "VALID"),
         ("model.dropout_rate", 1.5),
         ("optimizer.learning_rate", 0.0),
+        ("dataset.broken_images", "ignore"),
+        ("dataset.held_out_fraction", 1.0),
+        ("dataset.image_size", 0),
+        ("augment.mix_until", 1.5),
+        ("augment.cutmix_alpha", -1.0),
         ("optimizer.accumulation_steps", 3),  # does not divide 128
     ],
 )

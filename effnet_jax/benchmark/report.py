@@ -18,6 +18,7 @@ def markdown(data: dict[str, Any]) -> str:
         "startup": _startup,
         "memory": _memory,
         "loop": _loop,
+        "augment": _augment,
         "operations": _operations,
         "depthwise": _depthwise,
         "cam": _cam,
@@ -96,6 +97,14 @@ def _loop(found: dict[str, Any]) -> str:
         f"metrics): bare step "
         f"{found['step']:.4g} images/s, whole loop {found['loop']:.4g} images/s ({found['loop'] / found['step']:.1%}); "
         f"handing a step to the device takes the host {found['host_share']:.2%} of the step's time."
+    )
+
+
+def _augment(found: dict[str, Any]) -> str:
+    rows = [(row["kind"], f"{row['milliseconds']:.2f}", f"{row['share']:.1%}") for row in found["rows"]]
+    return (
+        f"## Augmentation\n\n{found['case']}, a step of {found['step_milliseconds']:.0f} ms; making its batch, from "
+        "reading the stored images to normalised ones:\n\n" + table(("augmentation", "ms a batch", "of the step"), rows)
     )
 
 

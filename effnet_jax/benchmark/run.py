@@ -43,6 +43,8 @@ def run(
         data["memory"] = sections.memory(ends[-1], say)
     if "loop" in wanted:
         data["loop"] = sections.loop(ends[0], LOOP_STEPS, say)
+    if "augment" in wanted:
+        data["augment"] = sections.augment(ends[0], say)
     if "operations" in wanted:
         data["operations"] = [sections.operations(case, trace_folder, say) for case in ends]
     if "cam" in wanted:

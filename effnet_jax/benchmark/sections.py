@@ -119,3 +119,9 @@ def depthwise(case: Case, say: Say) -> dict[str, Any]:
     say(f"{case}: depthwise convolutions by shape")
     rows = isolated(f"{PACKAGE}.depthwise", "measure", case)
     return {"case": str(case), "rows": [dataclasses.asdict(row) for row in rows]}
+
+
+def augment(case: Case, say: Say) -> dict[str, Any]:
+    """What augmentation adds to a step; see `augment.measure`."""
+    say(f"{case}: augmentation")
+    return {"case": str(case), **isolated(f"{PACKAGE}.augment", "measure", case, _default_config().augment)}

@@ -63,8 +63,7 @@ def load(
         return folder.load(name, cache.root(cache_dir), image_size or resolution, held_out_fraction, broken_images)
     dataset_info = registry.info(name)
     if name == "digits":
-        class_names = tuple(str(digit) for digit in range(10))
-        splits = digits.load()
+        class_names, splits = digits.CLASS_NAMES, digits.load()
     else:
         cached = official.load(dataset_info, data_dir, manual_dir, cache.root(cache_dir))
         class_names, splits = cached.class_names, cached.splits

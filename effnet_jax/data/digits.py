@@ -6,6 +6,8 @@ from effnet_jax.data.cache import Arrays
 from effnet_jax.data.splits import stratified_order
 from effnet_jax.errors import UserError
 
+CLASS_NAMES = tuple(map(str, range(10)))
+
 
 def load() -> dict[str, Arrays]:
     """The 1,797 digits that ship inside scikit-learn; every fifth, stratified, is a test image."""

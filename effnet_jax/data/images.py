@@ -1,7 +1,10 @@
 """Reading image files of any common kind, and cutting and resizing what was read."""
 
+import io
 import pathlib
 import warnings
+from collections.abc import Callable
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,7 +19,7 @@ class UnreadableImageError(UserError):
 
 
 def read_image(path: str | pathlib.Path) -> np.ndarray:
-    """Decodes an image to uint8 [H, W, 3].
+    """Decodes an image file to uint8 [H, W, 3].
 
     EXIF rotation is applied, grey and palette images become RGB, transparency is laid on white, and of
     an animation the first frame is taken.
@@ -24,22 +27,30 @@ def read_image(path: str | pathlib.Path) -> np.ndarray:
     Raises:
       UnreadableImageError: no such file, no image, a truncated or an absurdly large one.
     """
+    return _decode(path, str(path), lambda: pathlib.Path(path).stat().st_size == 0)
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """Decodes an encoded image like `read_image`; errors call it `name`."""
+    return _decode(io.BytesIO(content), name, lambda: not content)
+
+
+def _decode(file: str | pathlib.Path | BinaryIO, name: str, is_empty: Callable[[], bool]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise UnreadableImageError(f"{path}: {image.width}x{image.height} pixels are too many")
+                    raise UnreadableImageError(f"{name}: {image.width}x{image.height} pixels are too many")
                 image.load()
                 return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
-        empty = pathlib.Path(path).stat().st_size == 0
-        raise UnreadableImageError(f"{path}: {'an empty file' if empty else 'not an image'}") from error
+        raise UnreadableImageError(f"{name}: {'an empty file' if is_empty() else 'not an image'}") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"{path}: too many pixels") from error
+        raise UnreadableImageError(f"{name}: too many pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImageError(f"{path}: cannot be read ({reason})") from error
+        raise UnreadableImageError(f"{name}: cannot be read ({reason})") from error
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -24,18 +24,12 @@ def load(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cache_root: 
     Raises:
       UserError: If it is absent or damaged, or cannot be written where it must be.
     """
-    name = dataset_info.name
-    source = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
-    prepared = records.find(name, source, dataset_info.num_classes)
-    if prepared is None:
-        mistyped = bool(data_dir) and not source.is_dir()
-        cached = _find_orphan(dataset_info, source, cache_root, not mistyped, bool(manual_dir))
+    source, name = data_root(data_dir), dataset_info.name
+    if records.find(name, source, dataset_info.num_classes) is None:
+        cached = _find_orphan(dataset_info, source, cache_root, not _is_mistyped(data_dir), bool(manual_dir))
         if cached is not None:
             return cached
-        if mistyped:
-            raise UserError(f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first")
-        prepare.prepare(name, source, manual_dir)
-        prepared = records.find(name, source, dataset_info.num_classes)
+    prepared = prepared_data(dataset_info, data_dir, manual_dir)
     folder = cache_root / f"{name}-{records.fingerprint(prepared, cache.FORMAT)}"
     try:
         cached = cache.read(folder)
@@ -43,6 +37,31 @@ def load(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cache_root: 
         files.say(f"{error}: decoding {prepared.folder} again")
         cached = None
     return cached or cache.write(folder, _decode(dataset_info, prepared))
+
+
+def data_root(data_dir: str) -> Path:
+    """Returns the folder of prepared TFDS data: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+
+
+def prepared_data(dataset_info: DatasetInfo, data_dir: str, manual_dir: str) -> records.Prepared:
+    """Returns the dataset as TFDS keeps it on disk, and makes that first where it is missing; arguments as in `load`.
+
+    Raises:
+      UserError: If it is damaged, cannot be had, or cannot be written where it must be.
+    """
+    source, name = data_root(data_dir), dataset_info.name
+    prepared = records.find(name, source, dataset_info.num_classes)
+    if prepared is None:
+        if _is_mistyped(data_dir):
+            raise UserError(f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first")
+        prepare.prepare(name, source, manual_dir)
+        prepared = records.find(name, source, dataset_info.num_classes)
+    return prepared
+
+
+def _is_mistyped(data_dir: str) -> bool:
+    return bool(data_dir) and not data_root(data_dir).is_dir()
 
 
 def _find_orphan(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from effnet_jax.data.augment import crop_and_flip
+from effnet_jax.data.augment.augmentation import Augmentation
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.data.splits import Split
 from effnet_jax.sharding import batch_sharded, put_replicated
@@ -49,21 +49,31 @@ class Pipeline:
     Attributes:
       mesh: devices over which each batch is split.
       preprocess: what turns stored images into model inputs.
-      crop_padding, flip: augmentation of training images.
+      augment: what happens to training images; None where there are none.
+      num_classes: width of mixed labels.
     """
 
     mesh: Mesh
     preprocess: Preprocess
-    crop_padding: int
-    flip: bool
+    augment: Augmentation | None
+    num_classes: int
 
-    def train_batch(self, split: ResidentSplit, indices: jax.Array, key: jax.Array) -> Batch:
-        """Returns the augmented examples at `indices` [B] as {"image", "label"}, split over the devices."""
+    def train_batch(self, split: ResidentSplit, indices: jax.Array, key: jax.Array, mixed: jax.Array) -> Batch:
+        """Returns the augmented examples at `indices` [B] as {"image", "label"}, split over the devices.
+
+        Labels are int32 [B], or float32 [B, classes] where images are mixed with others, which `mixed` (bool [])
+        can hold off.
+        """
         indices = self._shard(indices)
-        height, width = split.images.shape[1:3]
-        rows, columns = crop_and_flip(key, indices.shape[0], height, width, padding=self.crop_padding, flip=self.flip)
-        images = split.images[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return {"image": self.preprocess(self._shard(images)), "label": split.labels[indices]}
+        images = self._shard(self.augment.gather(key, split.images, indices))
+        change_key, mix_key = jax.random.split(jax.random.fold_in(key, 1))
+        images = self.augment.change(change_key, images, self.preprocess.mean_colour(), self.mesh)
+        images, labels = self.preprocess(images), split.labels[indices]
+        if not self.augment.mix.is_on:
+            return {"image": images, "label": labels}
+        labels = jax.nn.one_hot(labels, self.num_classes)
+        images, labels = self.augment.mix(mix_key, images, labels, mixed)
+        return {"image": self._shard(images), "label": self._shard(labels)}
 
     def eval_batch(self, split: ResidentSplit, start: jax.Array, batch_size: int) -> Batch:
         """Returns examples [start, start + B) as {"image", "label", "mask"}; past the end mask is False."""

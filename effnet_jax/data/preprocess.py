@@ -45,6 +45,10 @@ class Preprocess:
         shift = -jnp.asarray(self.mean, jnp.float32) / jnp.asarray(self.std, jnp.float32)
         return images.astype(jnp.float32) * scale + shift
 
+    def mean_colour(self) -> jax.Array:
+        """Returns the colour uint8 [3] that becomes about 0."""
+        return jnp.asarray(np.rint(255 * np.array(self.mean)), jnp.uint8)
+
     def on_host(self, image: np.ndarray) -> np.ndarray:
         """Crops and resizes one uint8 [H, W, 3] to float32 [resolution, resolution, 3] in 0..255.
 

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -136,50 +137,83 @@ def decode(
     Raises:
       UserError: If a file is missing or damaged, or holds another number of records than stated.
     """
+    from PIL import Image
+
+    total = prepared.num_records[split]
+    images = np.empty((total, *image_size, 3), np.uint8)
+    labels = np.empty(total, np.int32)
+    ids, index = [], 0
+    for path, stated in prepared.shards[split]:
+        with _damage(prepared, path):
+            for record in examples(prepared, path, stated):
+                with Image.open(io.BytesIO(record.image)) as image:
+                    pixels = np.asarray(image)
+                if pixels.shape != images.shape[1:]:
+                    raise ValueError(f"an image of shape {pixels.shape}, not {images.shape[1:]}")
+                images[index], labels[index] = pixels, record.label
+                ids.extend([record.id] if record.id else [])
+                index += 1
+                progress.advance(1)
+    if len(ids) == total:
+        order = np.array(sorted(range(total), key=ids.__getitem__))
+        images, labels = images[order], labels[order]
+    return images, labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A record: the image as it is encoded, its label, and TFDS's id, empty where it gave none."""
+
+    image: bytes
+    label: int
+    id: str
+
+
+def examples(prepared: Prepared, path: Path, stated: int) -> Iterator[Example]:
+    """Yields the records of one shard; the whole file is in memory meanwhile.
+
+    Args:
+      prepared: From `find`.
+      path, stated: An entry of `prepared.shards`.
+
+    Raises:
+      UserError: If the file is damaged, or holds another number of records than stated.
+    """
     try:
-        from PIL import Image
         from tensorflow_datasets.proto import tf_example_pb2  # all of TFDS that is needed here
     except ImportError as error:
         raise UserError(
             f"reading {prepared.folder} needs tensorflow-datasets and pillow ({error}): "
             "pip install -r requirements-cpu.txt"
         ) from error
+    with _damage(prepared, path):
+        shard = _read_shard(path, prepared.record_format)
+        if len(shard) != stated:
+            raise ValueError(f"{len(shard)} records where dataset_info.json says {stated}")
+        for record in shard:
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            (label,) = feature["label"].int64_list.value
+            if not 0 <= label < len(prepared.class_names):
+                raise ValueError(f"label {label}")
+            (image,) = feature["image"].bytes_list.value
+            ids = feature["id"].bytes_list.value if "id" in feature else ()
+            yield Example(image, label, ids[0].decode() if ids else "")
 
-    total = prepared.num_records[split]
-    images = np.empty((total, *image_size, 3), np.uint8)
-    labels = np.empty(total, np.int32)
-    ids = []
-    index = 0
-    for path, stated in prepared.shards[split]:
-        # What a damaged file raises depends on where it is hit: protobuf, Pillow, riegeli and this code
-        # each have exceptions of their own, so all are taken for what they are here.
-        try:
-            shard = _read_shard(path, prepared.record_format)
-            if len(shard) != stated:
-                raise ValueError(f"{len(shard)} records where dataset_info.json says {stated}")
-            for record in shard:
-                feature = tf_example_pb2.Example.FromString(record).features.feature
-                with Image.open(io.BytesIO(feature["image"].bytes_list.value[0])) as image:
-                    pixels = np.asarray(image)
-                if pixels.shape != images.shape[1:]:
-                    raise ValueError(f"an image of shape {pixels.shape}, not {images.shape[1:]}")
-                images[index] = pixels
-                (labels[index],) = feature["label"].int64_list.value
-                if not 0 <= labels[index] < len(prepared.class_names):
-                    raise ValueError(f"label {labels[index]}")
-                ids.extend(feature["id"].bytes_list.value if "id" in feature else ())
-                index += 1
-                progress.advance(1)
-        except Exception as error:
-            # Errors of the system (memory, a disk that cannot be read) do not mean that the data is wrong.
-            if isinstance(error, UserError | MemoryError | PermissionError):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{path} is damaged ({reason}): {_mend(prepared.folder)}") from error
-    if len(ids) == total:
-        order = np.array(sorted(range(total), key=ids.__getitem__))
-        images, labels = images[order], labels[order]
-    return images, labels
+
+@contextlib.contextmanager
+def _damage(prepared: Prepared, path: Path) -> Iterator[None]:
+    """Turns whatever reading a damaged shard raises into a `UserError`.
+
+    That depends on where it is hit: protobuf, Pillow, riegeli and this code each have exceptions of their own,
+    so all are taken for damage here, save errors of the system (memory, a disk that cannot be read).
+    """
+    try:
+        yield
+    except (UserError, MemoryError, PermissionError):
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}): {_mend(prepared.folder)}") from error
 
 
 def _shards(folder: Path, name: str, split: str, record_format: str, lengths: list[str]):

@@ -74,7 +74,7 @@ def evaluate_checkpoint(
     if data_dir is not None:
         options.data_dir = data_dir
     preprocess = Preprocess(**loaded.metadata["preprocess"])
-    pipe = Pipeline(mesh, preprocess, crop_padding=0, flip=False)
+    pipe = Pipeline(mesh, preprocess, augment=None, num_classes=len(loaded.metadata["class_names"]))
     model = create_model(**loaded.metadata["model"])
     data = pipeline.to_device(load_dataset(options).splits[split], mesh)
     figures = Evaluator(model, pipe, batch_size)(sharding.put_replicated(loaded.variables, mesh), data)

@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from effnet_jax import environment, sharding
 from effnet_jax.architecture import Counts
 from effnet_jax.data import datasets, pipeline
+from effnet_jax.data.augment.augmentation import Augmentation
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
@@ -97,8 +98,9 @@ def build(config: ml_collections.ConfigDict) -> Setup:
     init_key, order_key, augment_key, update_key = jax.random.split(jax.random.key(config.seed), 4)
     seen = origin.preprocess if origin else data.info  # weights go with the normalisation they were trained with
     preprocess = Preprocess(config.dataset.resolution, seen.mean, seen.std)
-    pipe = pipeline.Pipeline(mesh, preprocess, config.augment.crop_padding, config.augment.flip)
+    pipe = pipeline.Pipeline(mesh, preprocess, Augmentation.from_config(config.augment), config.model.num_classes)
     splits = {name: pipeline.to_device(split, mesh) for name, split in data.splits.items()}
+    num_mixed_steps = round(config.augment.mix_until * plan.num_train_steps)
     schedule = learning_rate_schedule(
         config.optimizer,
         batch_size=plan.batch_size,
@@ -135,7 +137,7 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         state_from=state_from,
         kept=kept,
         zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
-        train_steps=_train_steps(update, pipe, plan, augment_key),
+        train_steps=_train_steps(update, pipe, plan, augment_key, num_mixed_steps),
         evaluate=Evaluator(model, pipe, config.eval_batch_size),
         description={
             "model": options,
@@ -179,11 +181,13 @@ def _train_steps(
     pipe: pipeline.Pipeline,
     plan: Plan,
     augment_key: jax.Array,
+    num_mixed_steps: int,
 ) -> TrainSteps:
     def one_step(state: TrainState, split: pipeline.ResidentSplit, order: jax.Array) -> TrainState:
         position = state.step % plan.steps_per_epoch * plan.batch_size
         indices = jax.lax.dynamic_slice(order, (position,), (plan.batch_size,))
-        return update(state, pipe.train_batch(split, indices, jax.random.fold_in(augment_key, state.step)))
+        key = jax.random.fold_in(augment_key, state.step)
+        return update(state, pipe.train_batch(split, indices, key, state.step < num_mixed_steps))
 
     def steps(state, split, order, count):
         if plan.steps_per_dispatch == 1:

@@ -59,3 +59,13 @@ def test_maps_are_compared_with_the_inference_of_their_own_side(monkeypatch):
     text = report._cam(found)
     assert "| 16 | grad_cam | effnet_jax | 90 [90, 90] | 90% | 1.00x |" in text
     assert "| 1 | score_cam | pytorch-grad-cam | 0.0125 [0.0125, 0.0125] | 16 forward passes/s | 4.00x |" in text
+
+
+@pytest.mark.slow
+def test_augmentation_beside_its_step():
+    done = run("--sections=augment", "--mode=train", "--batch_size=4", "--resolution=32", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["augment"]
+    assert found["case"] == "train 4 @ 32"
+    for row in found["rows"]:
+        assert row["share"] == pytest.approx(row["milliseconds"] / found["step_milliseconds"])

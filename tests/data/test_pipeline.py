@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from configs import default
 from effnet_jax import sharding
 from effnet_jax.data import pipeline
-from effnet_jax.data.augment import crop_and_flip
+from effnet_jax.data.augment.augmentation import Augmentation
+from effnet_jax.data.augment.crop import crop_and_flip
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.data.splits import Split
 
@@ -20,9 +22,14 @@ def random_split(count=40, size=8):
     return Split(images=images, labels=np.arange(count, dtype=np.int32))
 
 
-def pipe_of(padding, flip, devices=1):
+def pipe_of(devices=1, **changes):
+    """A pipeline that augments by nothing but `changes` of config.augment."""
     mesh = sharding.data_mesh(jax.devices()[:devices])
-    return pipeline.Pipeline(mesh, IDENTITY, padding, flip), pipeline.to_device(random_split(), mesh)
+    config = default.get_config().augment
+    config.update(crop_padding=0, flip=False)
+    config.update(changes)
+    pipe = pipeline.Pipeline(mesh, IDENTITY, Augmentation.from_config(config), 40)
+    return pipe, pipeline.to_device(random_split(), mesh)
 
 
 @settings(max_examples=20, deadline=None)
@@ -47,18 +54,33 @@ def test_all_shifts_and_both_mirrorings_occur_about_equally_often():
 
 
 def test_train_batch_without_augmentation_is_the_examples_asked_for():
-    pipe, split = pipe_of(padding=0, flip=False)
+    pipe, split = pipe_of()
     indices = jnp.array([3, 0, 39, 3])
-    batch = jax.jit(pipe.train_batch)(split, indices, jax.random.key(0))
+    batch = jax.jit(pipe.train_batch)(split, indices, jax.random.key(0), True)
     np.testing.assert_allclose(batch["image"], random_split().images[np.asarray(indices)], rtol=1e-6)
     np.testing.assert_array_equal(batch["label"], indices)
 
 
-def test_train_batch_is_the_same_on_any_number_of_devices():
+EVERYTHING = {
+    "crop_padding": 2,
+    "flip": True,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "policy": "trivialaugment",
+    "cutout_size": 3,
+    "erasing_probability": 0.5,
+    "mixup_alpha": 0.2,
+    "cutmix_alpha": 1.0,
+}
+
+
+@pytest.mark.parametrize("changes", [{"crop_padding": 2, "flip": True}, EVERYTHING])
+def test_train_batch_is_the_same_on_any_number_of_devices(changes):
     batches = []
     for devices in (1, 8):
-        pipe, split = pipe_of(padding=2, flip=True, devices=devices)
-        batches.append(jax.jit(pipe.train_batch)(split, jnp.arange(16), jax.random.key(5)))
+        pipe, split = pipe_of(devices, **changes)
+        batches.append(jax.jit(pipe.train_batch)(split, jnp.arange(16), jax.random.key(5), True))
     jax.tree.map(np.testing.assert_array_equal, *map(lambda b: jax.tree.map(np.asarray, b), batches))
     assert len(batches[1]["image"].addressable_shards) == 8
     assert batches[1]["image"].addressable_shards[0].data.shape[0] == 2
@@ -70,3 +92,30 @@ def test_an_epoch_visits_every_example_once_in_an_order_of_its_own(epoch):
     np.testing.assert_array_equal(np.sort(order), np.arange(1000))
     assert (np.asarray(order) != np.asarray(pipeline.epoch_order(jax.random.key(0), epoch + 1, 1000))).any()
     np.testing.assert_array_equal(order, pipeline.epoch_order(jax.random.key(0), epoch, 1000))
+
+
+def test_mixing_can_be_held_off():
+    pipe, split = pipe_of(mixup_alpha=1.0)
+    function = jax.jit(pipe.train_batch)
+    indices = jnp.arange(8)
+    mixed, plain = (function(split, indices, jax.random.key(0), flag) for flag in (True, False))
+    np.testing.assert_array_equal(plain["label"], np.eye(40)[:8])
+    np.testing.assert_allclose(plain["image"], random_split().images[:8], rtol=1e-6)
+    share = np.asarray(mixed["label"])[np.arange(8), np.arange(8)]
+    assert (share < 1).all()
+    expected = share[:, None, None, None] * plain["image"] + (1 - share)[:, None, None, None] * plain["image"][::-1]
+    np.testing.assert_allclose(mixed["image"], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_erased_pixels_have_the_mean_colour():
+    pipe, split = pipe_of(cutout_size=100)
+    batch = jax.jit(pipe.train_batch)(split, jnp.arange(8), jax.random.key(0), False)
+    np.testing.assert_array_equal(batch["image"], 0)  # the mean of `IDENTITY`
+
+
+def test_colour_jitter_stays_in_its_range():
+    pipe, split = pipe_of(brightness=0.5)
+    batch = jax.jit(pipe.train_batch)(split, jnp.arange(40), jax.random.key(0), False)
+    images = random_split().images
+    factor = np.asarray(batch["image"]).reshape(40, -1)[:, :].mean(1) / images.reshape(40, -1).mean(1)
+    assert 0.45 < factor.min() < 0.65 and 1.05 < factor.max() < 1.5, "bright levels are cut off at 255"

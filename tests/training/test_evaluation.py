@@ -31,7 +31,7 @@ def test_every_example_counts_once_on_any_number_of_devices(devices, count, batc
     split = split_of(count)
     mesh = sharding.data_mesh(jax.devices()[:devices])
     preprocess = Preprocess(7, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    evaluate = Evaluator(FirstPixels(), Pipeline(mesh, preprocess, crop_padding=0, flip=False), batch_size)
+    evaluate = Evaluator(FirstPixels(), Pipeline(mesh, preprocess, augment=None, num_classes=7), batch_size)
     figures = evaluate({}, to_device(split, mesh))
 
     logits = split.images[:, 0, :, 0].astype(np.float64) / 255

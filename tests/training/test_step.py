@@ -107,6 +107,20 @@ def test_a_step_depends_on_nothing_but_state_and_batch():
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+def test_mixed_labels_are_learned_in_their_shares_and_counted_by_the_larger_one():
+    tx = optax.sgd(0.0)
+    batch = batch_of(0)
+    logits = Linear().apply(linear_state(tx).variables, batch["image"], train=False)
+    best, other = jnp.argmax(logits, -1), jnp.argmin(logits, -1)
+    labels = 0.6 * jax.nn.one_hot(best, 3) + 0.4 * jax.nn.one_hot(other, 3)
+    metrics = update_of(tx)(linear_state(tx), batch | {"label": labels}).metrics
+    assert metrics["correct"] == 8
+    expected = 0.6 * cross_entropy(logits, best) + 0.4 * cross_entropy(logits, other)
+    np.testing.assert_allclose(metrics["loss"], expected.sum(), rtol=1e-5)
+    labels = 0.4 * jax.nn.one_hot(best, 3) + 0.6 * jax.nn.one_hot(other, 3)
+    assert update_of(tx)(linear_state(tx), batch | {"label": labels}).metrics["correct"] == 0
+
+
 @pytest.mark.parametrize("count", [8, 16])
 def test_loss_metric_is_the_sum_over_examples(count):
     tx = optax.sgd(0.0)

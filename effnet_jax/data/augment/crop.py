@@ -1,4 +1,4 @@
-"""Augmentation on the device, drawn per image from a key."""
+"""Shifted crops and horizontal flips, drawn per image from a key."""
 
 import jax
 import jax.numpy as jnp

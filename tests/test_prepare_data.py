@@ -1,0 +1,38 @@
+"""The command: exit codes, the table on stdout, files where it says."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run(*arguments):
+    command = [sys.executable, ROOT / "scripts/prepare_data.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"set/{name}/{index}.png")
+    name, output = f"folder:{tmp_path / 'set'}", f"--output={tmp_path / 'out'}"
+    done = run(name, "--verify", output)
+    assert done.returncode == 0, done.stderr
+    assert "nothing is wrong" in done.stdout
+    assert (tmp_path / "out/verify.json").is_file() and (tmp_path / "out/samples.png").is_file()
+    (tmp_path / "set/a/0.png").write_text("no image")
+    done = run(name, "--verify", output)
+    assert done.returncode == 1 and "- train: 1 unreadable" in done.stdout
+
+
+def test_refusals(tmp_path):
+    for arguments, message in (((), "name one dataset"), ((f"folder:{tmp_path}",), "no class folder")):
+        done = run(*arguments)
+        assert done.returncode == 2 and message in done.stderr.splitlines()[-1]
