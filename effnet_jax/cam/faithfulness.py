@@ -117,10 +117,13 @@ def _mixed(before: jax.Array, after: jax.Array, ranks: jax.Array, count: int) ->
     return jnp.where(ranks[..., None] < count, after, before)
 
 
-@jax.jit
 def _imputed(images: jax.Array, missing: jax.Array, key: jax.Array) -> jax.Array:
-    noise = ROAD_NOISE * jax.random.normal(key, images.shape, images.dtype)
-    return impute(images, missing) + missing[..., None] * noise
+    return _with_noise(impute(images, missing), missing, key)
+
+
+@jax.jit
+def _with_noise(images: jax.Array, missing: jax.Array, key: jax.Array) -> jax.Array:
+    return images + missing[..., None] * (ROAD_NOISE * jax.random.normal(key, images.shape, images.dtype))
 
 
 @functools.lru_cache(maxsize=8)

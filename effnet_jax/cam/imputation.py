@@ -1,9 +1,11 @@
 """Filling removed pixels from their neighbours, so that the hole's outline does not give the class away."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 # Rong et al. 2022, section 4.2: direct neighbours weigh 1/6, diagonal ones 1/12.
 _NEIGHBOURS = (
@@ -13,12 +15,12 @@ _NEIGHBOURS = (
 _TOLERANCE = 1e-5  # of the residual
 
 
-@functools.partial(jax.jit, static_argnames="iterations")
 def impute(images: jax.Array, missing: jax.Array, iterations: int | None = None) -> jax.Array:
     """Replaces missing pixels by the weighted mean of their neighbours, missing ones included.
 
     The linear system of noisy linear imputation (ROAD, Rong et al. 2022) without the noise, by conjugate gradients on
-    the device: the system is symmetric and positive definite once a pixel is known.
+    the device: the system is symmetric and positive definite once a pixel is known. Where the images are split over
+    devices, each solves for its own: asking all of them after each step whether any is unfinished would cost more.
 
     Args:
       images: float [N, H, W, C].
@@ -28,6 +30,20 @@ def impute(images: jax.Array, missing: jax.Array, iterations: int | None = None)
     Returns:
       [N, H, W, C], the known pixels untouched.
     """
+    sharding = jnp.asarray(images).sharding
+    return _solver(sharding.mesh if isinstance(sharding, NamedSharding) else None, iterations)(images, missing)
+
+
+@functools.lru_cache(maxsize=8)
+def _solver(mesh: Mesh | None, iterations: int | None) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    solve = functools.partial(_solve, iterations)
+    if mesh is not None:
+        split = PartitionSpec(mesh.axis_names)
+        solve = jax.shard_map(solve, mesh=mesh, in_specs=(split, split), out_specs=split)
+    return jax.jit(solve)
+
+
+def _solve(iterations: int | None, images: jax.Array, missing: jax.Array) -> jax.Array:
     hole = missing[..., None].astype(images.dtype)
     diagonal = _neighbour_sum(jnp.ones_like(hole))  # less at the border
     known = images * (1 - hole)
