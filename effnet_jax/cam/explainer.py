@@ -60,8 +60,13 @@ class Explainer:
         return np.asarray(_confidence(self.net.model, self.variables, images, None))
 
     def confidence(self, classes: np.ndarray) -> faithfulness.Confidence:
-        """Returns the function images -> probability [batch_size] of one class each, compiled once."""
-        return functools.partial(_confidence, self.net.model, self.variables, classes=self._place(classes))
+        """Returns the function images -> probability [batch_size] of one class each, compiled once.
+
+        It waits for its result. Left to run ahead, dozens of programs would queue up on each device, and devices that
+        have to meet in one of them give up after 40 seconds on a busy CPU.
+        """
+        evaluate = functools.partial(_confidence, self.net.model, self.variables, classes=self._place(classes))
+        return lambda images: jax.block_until_ready(evaluate(images))
 
     def raw_maps(
         self, method: Method, images: jax.Array, targets: np.ndarray | Difference, layer: str | None, variables: Any

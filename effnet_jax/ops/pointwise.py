@@ -40,12 +40,9 @@ def gated_pointwise_conv(x: jax.Array, gates: jax.Array, kernel: jax.Array) -> j
     Returns:
         `[N, H, W, Cout]` in the dtype of `x`.
     """
-    on_cpu = _product_by_image if _has_many_pixels(x, kernel) else _gated_product
-    return lax.platform_dependent(x, gates, kernel, cpu=on_cpu, default=_gated_product)
-
-
-def _has_many_pixels(x: jax.Array, kernel: jax.Array) -> bool:
-    return x.shape[1] * x.shape[2] >= _PIXELS_PER_FILTER * kernel.shape[3]
+    if x.shape[1] * x.shape[2] < _PIXELS_PER_FILTER * kernel.shape[3]:
+        return _gated_product(x, gates, kernel)
+    return lax.platform_dependent(x, gates, kernel, cpu=_product_by_image, default=_gated_product)
 
 
 def _gated_product(x: jax.Array, gates: jax.Array, kernel: jax.Array) -> jax.Array:
