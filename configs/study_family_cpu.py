@@ -24,14 +24,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.train = train = grid_search_cpu.get_config().train
     train.model.width_multiplier = 1.0
     train.model.depth_multiplier = 1.0
-    train.model.stage_strides = (1, 1, 2, 2, 1, 2, 1)
+    train.model.stem_stride = 1
     train.dataset.resolution = 16
     train.batch_size = 64
     train.eval_batch_size = 500
     train.num_train_steps = 150
-    train.eval_every_steps = 75
+    train.eval_every_steps = 150
     train.checkpoint_every_steps = 75
-    train.ema_decay = 0.0
     train.optimizer.learning_rate = 0.004
     train.optimizer.warmup_epochs = 0.05
     return config

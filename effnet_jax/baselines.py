@@ -85,8 +85,8 @@ class Baseline(base.Architecture):
     """A chain of `layers`, then pooling and a classifier."""
 
     layers: tuple[Layer, ...]
-    aliases: dict[str, str]
-    residual_ends: dict[str, str]
+    aliases: dict[str, str] = dataclasses.field(hash=False)  # what holds the architecture must be hashable: a module
+    residual_ends: dict[str, str] = dataclasses.field(hash=False)  # of Flax is an argument of `jax.jit`
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import errno
 import logging as std_logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -64,6 +65,11 @@ def loaded(config: flags.FlagHolder) -> ml_collections.ConfigDict:
     except OSError as error:  # ml_collections keeps the error of loading until the first use
         raise UserError(f"the config file cannot be loaded: {error.__cause__ or error}") from error
     return config.value
+
+
+def workdir(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path:
+    """Returns the folder of a run or a study: what its flag says, else runs/<name of the config file>."""
+    return pathlib.Path(flag.value or f"runs/{pathlib.Path(flags.FLAGS[config.name].config_filename).stem}")
 
 
 def fail(message: str) -> None:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
         return
     from effnet_jax.search import grid_search
 
-    folder = WORKDIR.value or f"runs/{pathlib.Path(flags.FLAGS['config'].config_filename).stem}"
+    folder = cli.workdir(WORKDIR, CONFIG)
     grid_search.search(config, folder, storage_url=STORAGE.value, retry_failed=RETRY.value)
     print(f"{folder}/grid_search.md")
 

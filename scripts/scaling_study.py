@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> None:
     from effnet_jax import report
     from effnet_jax.study import scaling_study
 
-    folder = WORKDIR.value or f"runs/{pathlib.Path(flags.FLAGS['config'].config_filename).stem}"
+    folder = cli.workdir(WORKDIR, CONFIG)
     scaling_study.run(config, folder, storage_url=STORAGE.value, retry_failed=RETRY.value)
-    print(report.write(folder, pathlib.Path(folder) / "report"))
+    print(report.write(folder, folder / "report"))
 
 
 if __name__ == "__main__":

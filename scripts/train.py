@@ -24,8 +24,7 @@ def main(arguments: list[str]) -> None:
     config = cli.loaded(CONFIG)
     from effnet_jax.training.loop import train_and_evaluate
 
-    config_file = pathlib.Path(flags.FLAGS["config"].config_filename)
-    folder = pathlib.Path(WORKDIR.value or f"runs/{config_file.stem}")
+    folder = cli.workdir(WORKDIR, CONFIG)
     results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value)
     prefix = "ema_" if results["selected_weights"] == "ema" else ""
     print(f"results   {folder}/results.json, {folder}/curves.png, {folder}/checkpoints")

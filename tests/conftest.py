@@ -3,11 +3,16 @@
 import os
 import pathlib
 
+import hypothesis
 import pytest
 
 # Set before anything imports JAX: it reads these once.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+
+# No test asserts a time.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

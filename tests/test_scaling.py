@@ -107,7 +107,7 @@ def test_table_7(scales):
 
 
 @given(width=st.floats(0.1, 5), depth=st.floats(0.1, 6), resolution=st.integers(1, 700), classes=st.integers(1, 2000))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_scaling_agrees_with_the_independent_counter(width, depth, resolution, classes):
     counts = scaling.count(scaling.architecture(width, depth), resolution, classes)
     expected = independent_count(width, depth, resolution, classes)
@@ -130,7 +130,7 @@ def test_depth_is_rounded_up(repeats, depth):
 
 
 @given(width=st.floats(0.3, 3), depth=st.floats(0.3, 3))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_blocks_follow_each_other(width, depth):
     arch = scaling.architecture(width, depth)
     assert arch.blocks[0].in_filters == arch.stem_filters

@@ -34,6 +34,8 @@ class NaiveMBConv(nn.Module):
 
 
 class NaiveSqueezeExcite(nn.Module):
+    """[N, H, W, C] -> the same, each channel scaled by its gate (paper of Hu et al., section 3)."""
+
     reduced_filters: int
     dtype: str
 
@@ -47,6 +49,8 @@ class NaiveSqueezeExcite(nn.Module):
 
 
 class NaiveConvBNSwish(nn.Module):
+    """Stem and head: convolution, BatchNorm and swish as Flax has them."""
+
     filters: int
     kernel_size: int
     stride: int

@@ -61,6 +61,7 @@ def pad(geometry, x):
 
 
 def forward(geometry, x, w):
+    """The convolution itself: one scaled, shifted, strided view of `x` a tap, summed."""
     if any((axis.low, axis.high) != (0, 0) for axis in (geometry.rows, geometry.cols)):
         x, geometry = pad(geometry, x), geometry.without_padding()
     rows, cols = geometry.rows, geometry.cols

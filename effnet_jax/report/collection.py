@@ -9,9 +9,9 @@ from typing import Any
 from effnet_jax.config import changed_between
 from effnet_jax.errors import UserError
 from effnet_jax.report.runs import Run, read_run, read_runs
+from effnet_jax.search.layout import RUNS, SEARCH_FILE, STUDY_FILE, run_name
 from effnet_jax.search.ranking import estimate
 
-STUDY_FILE, SEARCH_FILE, RUNS = "study.json", "grid_search.json", "runs"
 MAX_NAMED = 4
 
 
@@ -121,7 +121,7 @@ def _study(folder: pathlib.Path) -> Collection:
     by_name = {run.name: run for run in read_runs(folder / RUNS)}
     groups = []
     for member in study["members"]:
-        names = {seed: f"{member['name']}_seed{seed}" for seed in study["seeds"]}
+        names = {seed: run_name(member["name"], seed) for seed in study["seeds"]}
         groups.append(
             _group(
                 member["name"], member["axis"], member["model"],
@@ -146,7 +146,7 @@ def _search(folder: pathlib.Path) -> Collection:
     by_name = {run.name: run for run in read_runs(folder / RUNS)}
     groups = []
     for row in search["ranking"]:
-        names = {seed: f"{row['name']}_seed{seed}" for seed in search["n"]["seeds"]}
+        names = {seed: run_name(row["name"], seed) for seed in search["n"]["seeds"]}
         groups.append(
             _group(
                 row["name"], "compound", search["model"],
@@ -189,7 +189,7 @@ def _plain(folder: pathlib.Path) -> Collection:
         scales = (first.config["model.depth_multiplier"], first.config["model.width_multiplier"], 1.0)
         groups.append(
             _group(
-                first.name if len(members) == 1 else first.name.removesuffix(f"_seed{first.config['seed']}"),
+                first.name if len(members) == 1 else first.name.removesuffix(run_name("", first.config["seed"])),
                 "model", first.config["model.name"], scales, "", first.config["dataset.resolution"],
                 first.results["macs"], first.results["num_parameters"], by_seed, {},
             )

@@ -34,11 +34,13 @@ def tables(found: Collection) -> list[Table]:
 
 
 def markdown(table: Table) -> str:
+    """Returns the table under a heading of its own, in Markdown."""
     lines = [f"## {table.title}", "", _row(table.header), "|" + "---|" * len(table.header), *map(_row, table.rows)]
     return "\n".join(lines + (["", table.note] if table.note else []))
 
 
 def as_html(table: Table) -> str:
+    """Returns the same as a piece of HTML, with everything in it escaped."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>\n" for row in table.rows)
     note = f"<p>{html.escape(table.note)}</p>" if table.note else ""

@@ -12,7 +12,8 @@ from effnet_jax.errors import UserError
 from effnet_jax.search import candidates as candidates_lib
 from effnet_jax.search import ranking, report
 from effnet_jax.search.candidates import Candidate
-from effnet_jax.search.queue import Task
+from effnet_jax.search.layout import run_name
+from effnet_jax.search.queue import Task, with_seeds
 from effnet_jax.search.runner import Outcome, check_seeds, describe, run_study
 from effnet_jax.training.setup import load_data
 
@@ -62,22 +63,25 @@ def search(
 
 
 def tasks(config: ml_collections.ConfigDict, found: list[Candidate]) -> list[Task]:
-    """Returns the runs of the search, seed by seed: an early stop leaves whole seeds behind."""
-    listed = []
-    for seed in config.search.seeds:
-        for candidate in found:
-            run = candidates_lib.scaled(config.train, candidate)
-            run.seed = seed
-            params = {**dict(zip(("alpha", "beta", "gamma"), candidate.coefficients)), "seed": seed}
-            listed.append(Task(f"{candidate.name}_seed{seed}", params, run))
-    return listed
+    """Returns the runs of the search: every candidate with every seed."""
+    return with_seeds(
+        [
+            Task(
+                candidate.name,
+                dict(zip(("alpha", "beta", "gamma"), candidate.coefficients)),
+                candidates_lib.scaled(config.train, candidate),
+            )
+            for candidate in found
+        ],
+        config.search.seeds,
+    )
 
 
 def _results(config: ml_collections.ConfigDict, found: list[Candidate], outcomes: list[Outcome]) -> dict[str, Any]:
     by_task = {outcome.task.name: outcome for outcome in outcomes}
     seeds = list(config.search.seeds)
     accuracies = {
-        candidate.name: [by_task[f"{candidate.name}_seed{seed}"].accuracy for seed in seeds] for candidate in found
+        candidate.name: [by_task[run_name(candidate.name, seed)].accuracy for seed in seeds] for candidate in found
     }
     finished = [outcome.results for outcome in outcomes if outcome.results]
     count = int(finished[0]["validation"]["count"]) if finished else 0

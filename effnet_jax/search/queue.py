@@ -1,6 +1,7 @@
 """Which run is next: the tasks of a study as an Optuna queue that many workers share and that survives them."""
 
 import contextlib
+import copy
 import dataclasses
 import fcntl
 import pathlib
@@ -14,11 +15,13 @@ import ml_collections
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from effnet_jax.search.layout import RUNS, run_name
+
 BEAT_SECONDS = 20.0
 GRACE_SECONDS = 120.0  # a worker elsewhere that has been silent for so long is taken for dead
 CLAIM_SECONDS = 10.0  # and one that has not said for so long where it works: its claim got lost on the way
 TASK, REASON, WORKDIR, BEAT = "task", "reason", "workdir", "beat"  # attributes of a trial
-RUNS, LOCK = "runs", "queue.lock"
+LOCK = "queue.lock"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -35,6 +38,17 @@ class Task:
     name: str
     params: dict[str, float | int | str]
     config: ml_collections.ConfigDict
+
+
+def with_seeds(tasks: Sequence[Task], seeds: Sequence[int]) -> list[Task]:
+    """Repeats each task with every seed, seed by seed: an early stop leaves whole seeds behind."""
+    listed = []
+    for seed in seeds:
+        for task in tasks:
+            config = copy.deepcopy(task.config)
+            config.seed = seed
+            listed.append(Task(run_name(task.name, seed), {**task.params, "seed": seed}, config))
+    return listed
 
 
 @dataclasses.dataclass(frozen=True)

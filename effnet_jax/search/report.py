@@ -9,6 +9,7 @@ from typing import Any
 from effnet_jax.atomic import whole_file
 from effnet_jax.search.candidates import PAPER
 from effnet_jax.search.findings import chosen_text, draw, train_flags
+from effnet_jax.search.layout import SEARCH_FILE
 from effnet_jax.search.queue import LOCK, locked
 from effnet_jax.search.runner import Outcome
 from effnet_jax.training.workdir import write_json
@@ -25,7 +26,7 @@ def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Out
                 file.write(text.encode())
         with whole_file(workdir / "grid_search.png") as file:
             draw(results).savefig(file, format="png", dpi=150)
-        write_json(workdir / "grid_search.json", results)
+        write_json(workdir / SEARCH_FILE, results)
     return results
 
 

@@ -12,8 +12,9 @@ import sqlalchemy.exc
 from effnet_jax.errors import UserError
 
 CONNECT_SECONDS = 8  # so that an unreachable server is named within ten
-OPEN_SECONDS, AGAIN_SECONDS = 4.0, 0.3  # a connection that was dropped, or tables that another worker just makes
-RESTART_SECONDS, RESTARTING = 120.0, "the database system is"  # "starting up", "shutting down", "in recovery mode"
+OPEN_SECONDS, AGAIN_SECONDS = 4.0, 0.3  # for a connection that was dropped
+PATIENT_SECONDS = 120.0  # for a server that starts up, or tables that another worker just makes
+RESTARTING = "the database system is"  # "starting up", "shutting down", "in recovery mode"
 RETRY_SECONDS, RETRIES = 5.0, 120  # a server that comes back within ten minutes has interrupted nothing
 _LOST = (
     optuna.exceptions.StorageInternalError,
@@ -54,7 +55,7 @@ def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.RDBStorage:
 
 
 def _opened(url: str, engine_kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:
-    """Opens the storage, again for a few seconds while that may help.
+    """Opens the storage, again while that may help.
 
     Of workers that start together each but one finds tables that were not there a moment ago; a server that
     restarts drops or refuses connections, and then says that it is starting. A file that cannot be opened stays so.
@@ -66,7 +67,8 @@ def _opened(url: str, engine_kwargs: dict[str, Any]) -> optuna.storages.RDBStora
         except (sqlalchemy.exc.DBAPIError, *_LOST) as error:
             made_elsewhere = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
             dropped = isinstance(error, _LOST) and not url.startswith("sqlite")
-            patience = RESTART_SECONDS if RESTARTING in str(error.__cause__ or error) else OPEN_SECONDS
+            under_way = made_elsewhere or RESTARTING in str(error.__cause__ or error)
+            patience = PATIENT_SECONDS if under_way else OPEN_SECONDS
             if not (made_elsewhere or dropped) or time.monotonic() - started > patience:
                 raise
         time.sleep(AGAIN_SECONDS)

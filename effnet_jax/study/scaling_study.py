@@ -9,14 +9,15 @@ import ml_collections
 from effnet_jax import config as config_lib
 from effnet_jax import environment
 from effnet_jax.errors import UserError
-from effnet_jax.search.queue import LOCK, Task, locked
+from effnet_jax.search.layout import STUDY_FILE
+from effnet_jax.search.queue import LOCK, Task, locked, with_seeds
 from effnet_jax.search.runner import check_seeds, describe, made_workdir, run_study
 from effnet_jax.study import members as members_lib
 from effnet_jax.study.members import Member
 from effnet_jax.training.setup import load_data
 from effnet_jax.training.workdir import write_json
 
-STUDY, STUDY_FILE = "scaling_study", "study.json"
+STUDY = "scaling_study"
 KINDS = ("single_axis", "axes", "family")
 
 
@@ -73,18 +74,11 @@ def run(
 
 
 def tasks(config: ml_collections.ConfigDict, found: list[Member]) -> list[Task]:
-    """Returns the runs of the study, seed by seed: an early stop leaves whole seeds behind."""
-    listed = []
-    for seed in config.study.seeds:
-        for member in found:
-            run_config = members_lib.scaled(config.train, member)
-            run_config.seed = seed
-            listed.append(Task(task_name(member.name, seed), {"member": member.name, "seed": seed}, run_config))
-    return listed
-
-
-def task_name(member: str, seed: int) -> str:
-    return f"{member}_seed{seed}"
+    """Returns the runs of the study: every member with every seed."""
+    return with_seeds(
+        [Task(member.name, {"member": member.name}, members_lib.scaled(config.train, member)) for member in found],
+        config.study.seeds,
+    )
 
 
 def _content(config: ml_collections.ConfigDict, found: list[Member], failed: dict[str, str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from effnet_jax.errors import UserError
-from effnet_jax.training.state import TrainState
+from effnet_jax.training.state import TrainState, as_vector
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -101,8 +101,8 @@ class Checkpoints:
             "training": ocp.args.StandardSave({"opt_state": on_host.opt_state, "metrics": on_host.metrics}),
             "metadata": ocp.args.JsonSave({"format": FORMAT, "score": score, **metadata}),
         }
-        if state.ema:
-            items["ema"] = ocp.args.StandardSave(on_host.ema)
+        if state.ema is not None:
+            items["ema"] = ocp.args.StandardSave(on_host.averaged_variables())
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(on_host)))
         with _disk_errors_named(self._manager.directory):
             if not self._manager.save(step, args=ocp.args.Composite(**items), metrics={"score": score}):
@@ -125,8 +125,8 @@ class Checkpoints:
             "variables": ocp.args.StandardRestore(like.variables),
             "training": ocp.args.StandardRestore(training),
         }
-        if like.ema:
-            items["ema"] = ocp.args.StandardRestore(like.ema)
+        if like.ema is not None:
+            items["ema"] = ocp.args.StandardRestore(like.variables)
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except _UNREADABLE as error:
@@ -138,7 +138,7 @@ class Checkpoints:
             step=jax.device_put(jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding),
             params=restored.variables["params"],
             batch_stats=restored.variables["batch_stats"],
-            ema=restored.ema if like.ema else {},
+            ema=None if like.ema is None else jax.device_put(as_vector(restored.ema), like.ema.sharding),
             opt_state=restored.training["opt_state"],
             metrics=restored.training["metrics"],
         )

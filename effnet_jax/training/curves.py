@@ -55,5 +55,7 @@ def _lines(axes: plt.Axes, records: list[dict[str, float]], key: str) -> None:
             axes.plot(record["epoch"], record[key], "x", color=COLOURS["test"])
             if f"ema_{key}" in record:
                 axes.plot(record["epoch"], record[f"ema_{key}"], "+", color=COLOURS["test"])
-    if any(record["split"] == "test" for record in records):
-        axes.plot([], [], "x", color=COLOURS["test"], label="test (+ EMA weights)")
+    tests = [record for record in records if record["split"] == "test"]
+    if tests:
+        label = "test (+ EMA weights)" if any(f"ema_{key}" in record for record in tests) else "test"
+        axes.plot([], [], "x", color=COLOURS["test"], label=label)

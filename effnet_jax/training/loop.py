@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import environment, runtime
+from effnet_jax import environment, runtime, sharding
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import curves, metrics, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints
@@ -173,8 +173,9 @@ class _Run:
     def _evaluate(self, state: TrainState, split: str) -> dict[str, float]:
         """Figures of the raw weights and, prefixed with "ema_", of their moving averages."""
         figures = self._setup.evaluate(state.variables, self._setup.splits[split])
-        if state.ema:
-            ema = self._setup.evaluate(state.ema, self._setup.splits[split])
+        if state.ema is not None:
+            averaged = sharding.put_replicated(state.averaged_variables(), self._setup.mesh)
+            ema = self._setup.evaluate(averaged, self._setup.splits[split])
             figures |= {f"ema_{key}": value for key, value in ema.items() if key != "count"}
         return figures
 
@@ -217,7 +218,7 @@ def _score(validation: dict[str, float] | None) -> float | None:
 
 
 def _better_weights(validation: dict[str, float] | None, state: TrainState) -> str:
-    if not state.ema:
+    if state.ema is None:
         return "raw"
     if validation is None:
         return "ema"

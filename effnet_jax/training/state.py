@@ -6,7 +6,9 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
 
@@ -20,7 +22,8 @@ class TrainState(flax.struct.PyTreeNode):
     Attributes:
       step: int32 [], number of updates done.
       params, batch_stats: the model's variables.
-      ema: moving averages {"params", "batch_stats"}, or {} when EMA is off.
+      ema: moving averages of `variables`, their leaves one after the other: float [size]; None when EMA is off.
+        One vector, because XLA compiles and starts one operation for it and not one for each of hundreds of arrays.
       opt_state: optax state of the parameters that are trained.
       metrics: sums since the last log; see `empty_metrics`.
     """
@@ -28,13 +31,27 @@ class TrainState(flax.struct.PyTreeNode):
     step: jax.Array
     params: Any
     batch_stats: Any
-    ema: Any
+    ema: jax.Array | None
     opt_state: Any
     metrics: dict[str, jax.Array]
 
     @property
     def variables(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def averaged_variables(self) -> dict[str, Any]:
+        """Returns the moving averages in the form of `variables`, on the host; not for a run without EMA."""
+        leaves, structure = jax.tree.flatten(self.variables)
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        parts = np.split(np.asarray(self.ema), ends[:-1])
+        return structure.unflatten(
+            part.reshape(leaf.shape).astype(leaf.dtype, copy=False) for part, leaf in zip(parts, leaves, strict=True)
+        )
+
+
+def as_vector(variables: dict[str, Any]) -> jax.Array:
+    """Returns the leaves of `variables` one after the other, as `TrainState.ema` holds them."""
+    return ravel_pytree(variables)[0]
 
 
 def empty_metrics() -> dict[str, jax.Array]:
@@ -56,7 +73,7 @@ def create_state(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        ema={"params": variables["params"], "batch_stats": variables["batch_stats"]} if ema else {},
+        ema=as_vector({key: variables[key] for key in ("params", "batch_stats")}) if ema else None,
         opt_state=tx.init(freezing.trained(variables["params"])),
         metrics=empty_metrics(),
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
-from effnet_jax.training.state import TrainState
+from effnet_jax.training.state import TrainState, as_vector
 
 Batch = dict[str, jax.Array]  # "image" float [N, H, W, 3] normalised, "label" int32 [N], eval: "mask" bool [N]
 
@@ -100,7 +100,7 @@ def make_update(
         params = freezing.merged(state.params, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
-            ema = _ema_step(ema, {"params": params, "batch_stats": batch_stats}, state.step, ema_decay)
+            ema = _ema_step(ema, as_vector({"params": params, "batch_stats": batch_stats}), state.step, ema_decay)
         return TrainState(
             step=state.step + 1,
             params=params,
@@ -113,10 +113,10 @@ def make_update(
     return update
 
 
-def _ema_step(ema: Any, new: Any, step: jax.Array, ema_decay: float) -> Any:
+def _ema_step(ema: jax.Array, new: jax.Array, step: jax.Array, ema_decay: float) -> jax.Array:
     warm = (1.0 + step) / (10.0 + step)
     decay = jnp.minimum(ema_decay, warm).astype(jnp.float32)
-    return jax.tree.map(lambda old, value: (old - (1 - decay) * (old - value)).astype(old.dtype), ema, new)
+    return (ema - (1 - decay) * (ema - new)).astype(ema.dtype)
 
 
 def _add_metrics(

@@ -120,7 +120,7 @@ ENCODED = {kind: _encoded(kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP"
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(kind=st.sampled_from(list(ENCODED)), data=st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_damage_of_any_kind_is_one_error(kind, data, tmp_path_factory):
     """Cut off or with bytes overwritten, a file is an image or an `UnreadableImageError`, nothing else."""
     content = bytearray(ENCODED[kind])

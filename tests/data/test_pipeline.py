@@ -32,7 +32,7 @@ def pipe_of(devices=1, **changes):
     return pipe, pipeline.to_device(random_split(), mesh)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31 - 1), padding=st.integers(0, 4), flip=st.booleans())
 def test_each_image_is_a_shifted_crop_of_its_reflected_self_or_of_its_mirror(seed, padding, flip):
     rows, columns = crop_and_flip(jax.random.key(seed), 5, 8, 8, padding=padding, flip=flip)

@@ -51,7 +51,7 @@ def test_it_is_pillows_bicubic_of_the_central_crop():
     resolution=st.integers(1, 40),
     crop_fraction=st.floats(0.05, 1.0),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_size_gives_the_resolution_within_range(height, width, resolution, crop_fraction):
     preprocess = Preprocess(resolution, MEAN, STD, crop_fraction)
     out = preprocess.on_host(photo(height, width))

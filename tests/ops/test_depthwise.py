@@ -76,7 +76,7 @@ def test_filter_gradient_in_parts_of_an_image(height, k, stride):
     assert_equal_in_float64(2, height, 3, k, stride, "SAME")
 
 
-@hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=8, derandomize=True)
 @hypothesis.given(
     st.integers(1, 6),
     st.integers(1, 9),

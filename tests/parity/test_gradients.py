@@ -23,7 +23,8 @@ PEERS = {  # our model: source, peer, their model
 
 
 def our_gradients(name: str, train: bool, weights: dict) -> dict[str, np.ndarray]:
-    model = create_model(name, NUM_CLASSES, dropout_rate=0.0, stochastic_depth_rate=0.0)
+    dtype = weights["params"]["classifier"]["kernel"].dtype.name
+    model = create_model(name, NUM_CLASSES, dropout_rate=0.0, stochastic_depth_rate=0.0, dtype=dtype)
 
     @jax.jit
     def gradients(params, statistics, x):
@@ -35,7 +36,7 @@ def our_gradients(name: str, train: bool, weights: dict) -> dict[str, np.ndarray
 
         return jax.grad(loss)(params)
 
-    found = gradients(weights["params"], weights["batch_stats"], images(SIZE, count=BATCH))
+    found = gradients(weights["params"], weights["batch_stats"], images(SIZE, count=BATCH).astype(dtype))
     return to_source(SOURCES[PEERS[name][0]], model, {"params": found, "batch_stats": weights["batch_stats"]})
 
 
@@ -54,7 +55,13 @@ def their_gradients(name: str, train: bool, weights: dict) -> dict[str, np.ndarr
 @pytest.mark.parametrize("name", PEERS)
 def test_every_gradient_agrees(name, train):
     weights = well_conditioned(name, NUM_CLASSES)
-    ours, theirs = our_gradients(name, train, weights), their_gradients(name, train, weights)
+    theirs = their_gradients(name, train, weights)
+    # A gradient jumps where an input of a ReLU changes its sign, and in float32 rounding may do that.
+    exactly = name == "resnet50"
+    with jax.enable_x64(exactly):
+        if exactly:
+            weights = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), weights)
+        ours = our_gradients(name, train, weights)
     params = [v for v in variables(create_model(name).architecture, 1000) if v.collection == "params"]
     assert len(theirs) == len(params)
     scale = max(np.linalg.norm(gradient) for gradient in theirs.values())
