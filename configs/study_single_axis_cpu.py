@@ -17,6 +17,4 @@ def get_config() -> ml_collections.ConfigDict:
     config.study.seeds = (0,)
     config.study.match_tolerance = 0.1
     config.train = grid_search_cpu.get_config().train
-    config.train.num_train_steps = config.train.eval_every_steps = 250
-    config.train.checkpoint_every_steps = 125
     return config
