@@ -25,6 +25,7 @@ from effnet_jax.errors import UserError
         ("dataset.image_size", 0),
         ("augment.mix_until", 1.5),
         ("augment.cutmix_alpha", -1.0),
+        ("augment.hue", 0.6),
         ("optimizer.accumulation_steps", 3),  # does not divide 128
     ],
 )
