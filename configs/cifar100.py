@@ -1,7 +1,7 @@
 """B0-B7 and the paper's baselines on CIFAR-100 from scratch, by one recipe: the paper's, for small images.
 
 The files b0_cifar100.py ... b7_cifar100.py, resnet50_cifar100.py, resnet152_cifar100.py and densenet201_cifar100.py
-name their model and say what it costs.
+name their model and say what it costs. Any other one: --config configs/cifar100.py:efficientnet_b8
 
 Resolutions keep the ratios of the published ones, so compound scaling goes on as in the paper: B0 and the baselines
 see the 32 pixels of the images, B7 86, enlarged on the device. EfficientNet's published strides would leave a 1x1
