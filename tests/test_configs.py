@@ -6,30 +6,34 @@ network, a small batch, few pixels. The slow one leaves network and pixels as th
 
 import importlib
 import json
+import math
 import pathlib
 import re
 
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from configs import b0_cifar10, cifar100, default, study_family
 from effnet_jax import baselines, catalog, config, scaling, sharding
 from effnet_jax.data import datasets, folder_layout, registry
 from effnet_jax.data.splits import Dataset, Split
+from effnet_jax.models.registry import create_model
+from effnet_jax.pretrained.variables import variables
 from effnet_jax.report import published
 from effnet_jax.study.members import member, scaled
 from effnet_jax.training import setup
 from effnet_jax.training.optimizer import learning_rate_schedule
+from effnet_jax.training.rates import learning_rate_factors
 from tests.checkpoints import write_checkpoint
 
 FOLDER = pathlib.Path(default.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 SHARED = ("cifar100", "default")  # what others start from
 BATCH = 8
-SLIVER = 0.1  # of B0's width and depth: one block a stage
+SLIVER = 0.02  # of B0's width: eight channels everywhere, so that blocks fit whatever lies between them
 MOST_PIXELS = 48
-SHALLOW = {"resnet50": (1, 1), "resnet152": (1, 2), "densenet201": (1, 1)}  # blocks of two stages
 
 
 def module_of(name):
@@ -82,6 +86,18 @@ def test_its_docstring_gives_the_command_and_for_a_run_cost_and_result(name):
         assert duration.groups() == (str(run.num_epochs), f"{images:,}")
 
 
+@pytest.mark.parametrize("name", distinct_runs())
+def test_at_full_size_each_parameter_is_counted_and_has_one_learning_rate(name):
+    run = run_of(name)
+    model = create_model(**run.model.to_dict())
+    assert model.architecture.final_map(run.dataset.resolution) > 1
+    listed = variables(model.architecture, run.model.num_classes)
+    parameters = {v.path.removeprefix("params/"): v.shape for v in listed if v.collection == "params"}
+    assert sum(map(math.prod, parameters.values())) == count(run).parameters
+    rates = learning_rate_factors(run.optimizer.learning_rate_factors, unflatten_dict(parameters, sep="/"))
+    assert len(rates) == len(parameters)
+
+
 @pytest.fixture
 def generated(monkeypatch, tmp_path):
     """Noise of the right shape for every data set, random weights where a config starts from some, one device."""
@@ -107,12 +123,16 @@ def noise(run):
 
 
 @pytest.fixture
-def few_optimizations():
-    """Compiling takes longer than running here."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+def quick_to_compile(monkeypatch):
+    """Compiling is nearly all the time: XLA's own convolutions, one operation for random bits, no optimisation."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *operands, default, **_: default(*operands))
+    options = {"jax_disable_most_optimizations": True, "jax_default_prng_impl": "unsafe_rbg"}
+    before = {name: jax.config.values[name] for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def take_two_steps(name, run, weights):
@@ -135,16 +155,16 @@ def take_two_steps(name, run, weights):
 
 
 @pytest.mark.parametrize("name", distinct_runs())
-def test_two_steps_of_a_sliver(name, generated, few_optimizations, monkeypatch):
+def test_two_steps_of_a_sliver(name, generated, quick_to_compile, monkeypatch):
     run = run_of(name)
     if run.model.name in scaling.FAMILY:
-        variant = scaling.FAMILY[run.model.name]
-        run.model.width_multiplier = SLIVER / variant.width_multiplier
-        run.model.depth_multiplier = SLIVER / variant.depth_multiplier
+        run.model.width_multiplier = SLIVER / scaling.FAMILY[run.model.name].width_multiplier
     run.dataset.resolution = min(run.dataset.resolution, MOST_PIXELS)
+    # One block each of the stages 4 (3x3, stride 2) and 5 (5x5, residual); two stages of a baseline.
+    monkeypatch.setattr(scaling, "round_repeats", lambda repeats, depth_multiplier: int(repeats == 3))
     for table in (baselines.RESNET_BLOCKS, baselines.DENSENET_BLOCKS):
         for model in table:
-            monkeypatch.setitem(table, model, SHALLOW[model])
+            monkeypatch.setitem(table, model, (1, 1))
     take_two_steps(name, run, generated)
 
 
