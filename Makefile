@@ -8,10 +8,11 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: quickstart test test-slow parity benchmark lint format clean help
+.PHONY: quickstart test test-slow notebook parity benchmark lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
+	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (half an hour)"
 	@echo "make lint         ruff check and format check"
@@ -48,6 +49,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+notebook: $(INSTALLED)
+	$(BIN)/jupyter execute --inplace notebooks/compound_scaling.ipynb
 
 parity: $(PEERS_INSTALLED)
 	$(PEERS)/bin/python -m pytest -m parity tests/parity -n 2 --dist loadgroup --durations 10

@@ -1,22 +1,16 @@
-"""EfficientNet-B0 on CIFAR-100 from scratch, the paper's recipe at 32 px.
+"""EfficientNet-B0 on CIFAR-100 from scratch, by the recipe of configs/cifar100.py.
 
 python scripts/train.py --config configs/b0_cifar100.py
 
-The published strides would leave a 1x1 map of a 32 px image. Here the stem and stage 6 keep the
-resolution, so the head map is 4x4 (total stride 8, 63 M MACs).
+Cost: 4,135,648 parameters, 62.9 M MACs an image at 32 px, head map 4x4; 30 epochs of 45,000 images, time not
+measured.
+Result: not measured yet. The first four of the epochs, with a cosine: results/b0_cifar100_4_epochs.
 """
 
 import ml_collections
 
-from configs import default
+from configs import cifar100
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = default.get_config()
-    config.model.name = "efficientnet_b0"
-    config.model.num_classes = 100
-    config.model.stem_stride = 1
-    config.model.stage_strides = (1, 2, 2, 2, 1, 1, 1)
-    config.dataset.name = "cifar100"
-    config.num_epochs = 30
-    return config
+    return cifar100.get_config("efficientnet_b0")

@@ -60,6 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
     augment.brightness = 0.0  # factor from 1 - x to 1 + x; 0 is off
     augment.contrast = 0.0  # likewise
     augment.saturation = 0.0  # likewise
+    augment.hue = 0.0  # turn of the colour circle from -x to x, 0.5 at most; 0 is off
     augment.policy = ""  # "autoaugment_cifar10", "autoaugment_imagenet", "randaugment", "trivialaugment"
     augment.randaugment_layers = 2  # operations an image
     augment.randaugment_strength = 9  # 0 to 30

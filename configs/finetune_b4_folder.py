@@ -3,7 +3,9 @@
 python scripts/train.py --config configs/finetune_b4_folder.py --config.init_from=runs/probe_b4_folder \
     --config.dataset.name=folder:PATH --config.model.num_classes=N
 
-A step has 1.73 times the arithmetic of a forward pass. No result has been measured yet.
+Cost: 17,584,476 parameters, 767.8 M MACs an image at 160 px, head map 5x5; 1 epoch. A step has 1.73 times the
+arithmetic of a forward pass.
+Result: not measured yet.
 """
 
 import ml_collections

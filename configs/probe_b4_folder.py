@@ -4,7 +4,9 @@ python scripts/import_weights.py --from timm --model tf_efficientnet_b4 --weight
 python scripts/train.py --config configs/probe_b4_folder.py --config.init_from=runs/b4 \
     --config.dataset.name=folder:PATH --config.model.num_classes=N
 
-A step has the arithmetic of a forward pass. Five epochs on 2,700 images of 20 Tiny-ImageNet classes, with weights that
+Cost: 17,584,476 parameters, 767.8 M MACs an image at 160 px, head map 5x5; 5 epochs. A step has the arithmetic of a
+forward pass.
+Result: five epochs on 2,700 images of 20 Tiny-ImageNet classes, with weights that
 lack one block: 82.5 % of the 1,000 test images (one seed; results/transfer_tiny_imagenet20).
 """
 

@@ -1,6 +1,10 @@
 """A small EfficientNet on the handwritten digits that ship with scikit-learn: no download.
 
 make quickstart, or: python scripts/train.py --config configs/quickstart.py
+
+Cost: 663,530 parameters, 9.4 M MACs an image at 16 px, head map 4x4; 12 epochs of 1,258 images, about 3 minutes on 2
+CPU cores.
+Result: 97.5 % of the 359 test images (one seed; the output in README.md).
 """
 
 import ml_collections

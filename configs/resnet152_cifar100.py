@@ -1,17 +1,16 @@
-"""ResNet-152 on CIFAR-100 from scratch under the recipe of b0_cifar100, with the stem for small images.
+"""ResNet-152 on CIFAR-100 from scratch, by the recipe of configs/cifar100.py.
 
 python scripts/train.py --config configs/resnet152_cifar100.py
 
-3,722 M MACs an image at 32 px, head map 4x4: sixty times the B0 of configs/b0_cifar100.py.
+Cost: 58,341,028 parameters, 3,722.3 M MACs an image at 32 px, head map 4x4; 30 epochs of 45,000 images, time not
+measured.
+Result: not measured yet.
 """
 
 import ml_collections
 
-from configs import b0_cifar100
+from configs import cifar100
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = b0_cifar100.get_config()
-    config.model.name = "resnet152"
-    config.model.stage_strides = None  # EfficientNet's
-    return config
+    return cifar100.get_config("resnet152")

@@ -43,6 +43,15 @@ def published(name: str) -> Published:
     raise UserError(f"unknown model {name!r}{did_you_mean(name, MODELS)}; the models are {', '.join(MODELS)}")
 
 
+def relative_resolution(name: str, baseline: str) -> float:
+    """Returns the published resolution of `name` as a multiple of that of `baseline`.
+
+    Raises:
+      UserError: no model has such a name.
+    """
+    return published(name).resolution / published(baseline).resolution
+
+
 def architecture(
     name: str,
     width_multiplier: float = 1.0,

@@ -39,6 +39,7 @@ NOT_NEGATIVE_KEYS = (
     "augment.brightness",
     "augment.contrast",
     "augment.saturation",
+    "augment.hue",
     "augment.cutout_size",
     "augment.mixup_alpha",
     "augment.cutmix_alpha",
@@ -84,6 +85,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     for key in NOT_NEGATIVE_KEYS:
         if flat[key] < 0:
             raise UserError(f"config.{key} must not be negative, got {flat[key]}")
+    if flat["augment.hue"] > 0.5:
+        raise UserError(f"config.augment.hue must be at most 0.5, half a turn of the circle, got {flat['augment.hue']}")
     for key in OPTIONAL_POSITIVE_KEYS:
         if flat[key] is not None and flat[key] <= 0:
             raise UserError(f"config.{key} must be positive, got {flat[key]}")

@@ -1,6 +1,7 @@
 """A small checkpoint of random weights, for tests of what uses one."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,14 @@ MODEL = {
 }
 
 
-def write_checkpoint(folder: pathlib.Path, resolution: int = 64, crop_fraction: float = 0.875) -> None:
+def write_checkpoint(
+    folder: pathlib.Path, resolution: int = 64, crop_fraction: float = 0.875, model: dict[str, Any] = MODEL
+) -> None:
     rng = np.random.default_rng(0)
-    listed = variables(create_model(**MODEL).architecture, len(LABELS))
+    model = model | {"num_classes": len(LABELS)}
+    listed = variables(create_model(**model).architecture, len(LABELS))
     metadata = {
-        "model": MODEL,
+        "model": model,
         "preprocess": {
             "resolution": resolution,
             "mean": (0.5, 0.4, 0.3),

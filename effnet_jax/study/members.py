@@ -54,7 +54,32 @@ def members(study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) 
     """
     if not study.members:
         raise UserError("config.study.members is empty; name at least one model")
-    return [_member(name, study, train) for name in study.members]
+    return [member(name, study, train) for name in study.members]
+
+
+def member(name: str, study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> Member:
+    """Returns one of them; see `members`."""
+    row = study.members[name]
+    given = {axis: float(row[axis]) for axis in AXES}
+    if min(given.values()) <= 0:
+        raise UserError(f"config.study.members.{name}: multipliers must be positive, got {given}")
+    if not row.match:
+        return _made(name, row.model, given, train)
+    if row.match not in AXES:
+        raise UserError(f"config.study.members.{name}.match is one of {', '.join(AXES)}, not {row.match!r}")
+    if study.match_to not in study.members or study.members[study.match_to].match:
+        raise UserError(f"config.study.match_to={study.match_to!r} must name a member that matches no other itself")
+    target = member(study.match_to, study, train).macs
+    make = lambda multiplier: _made(name, row.model, given | {row.match: multiplier}, train, study.match_to)  # noqa: E731
+    closest = min(_upwards(make, target), key=lambda made: abs(made.macs - target))
+    ratio = closest.macs / target
+    if abs(ratio - 1) > study.match_tolerance:
+        raise UserError(
+            f"no {row.match} gives config.study.members.{name} the MACs of {study.match_to} within "
+            f"{study.match_tolerance:g}; the closest, {getattr(closest, row.match):g}, has {ratio:.3f} of them: change "
+            "the baseline's resolution or strides, or raise config.study.match_tolerance"
+        )
+    return closest
 
 
 def scaled(train: ml_collections.ConfigDict, member: Member) -> ml_collections.ConfigDict:
@@ -80,30 +105,6 @@ def as_table(found: list[Member]) -> str:
     return "\n".join(lines)
 
 
-def _member(name: str, study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> Member:
-    row = study.members[name]
-    given = {axis: float(row[axis]) for axis in AXES}
-    if min(given.values()) <= 0:
-        raise UserError(f"config.study.members.{name}: multipliers must be positive, got {given}")
-    if not row.match:
-        return _made(name, row.model, given, train)
-    if row.match not in AXES:
-        raise UserError(f"config.study.members.{name}.match is one of {', '.join(AXES)}, not {row.match!r}")
-    if study.match_to not in study.members or study.members[study.match_to].match:
-        raise UserError(f"config.study.match_to={study.match_to!r} must name a member that matches no other itself")
-    target = _member(study.match_to, study, train).macs
-    make = lambda multiplier: _made(name, row.model, given | {row.match: multiplier}, train, study.match_to)  # noqa: E731
-    closest = min(_upwards(make, target), key=lambda member: abs(member.macs - target))
-    ratio = closest.macs / target
-    if abs(ratio - 1) > study.match_tolerance:
-        raise UserError(
-            f"no {row.match} gives config.study.members.{name} the MACs of {study.match_to} within "
-            f"{study.match_tolerance:g}; the closest, {getattr(closest, row.match):g}, has {ratio:.3f} of them: change "
-            "the baseline's resolution or strides, or raise config.study.match_tolerance"
-        )
-    return closest
-
-
 def _upwards(make: Callable[[float], Member], target: int) -> Iterator[Member]:
     """Yields ever larger members until they cost twice the target."""
     for index in range(round((MOST - 1) / STEP)):
@@ -116,7 +117,7 @@ def _upwards(make: Callable[[float], Member], target: int) -> Iterator[Member]:
 def _made(
     name: str, model: str, by: dict[str, float], train: ml_collections.ConfigDict, matched_to: str = ""
 ) -> Member:
-    published = catalog.published(model).resolution / catalog.published(train.model.name).resolution
+    published = catalog.relative_resolution(model, train.model.name)
     pixels = round(train.dataset.resolution * by["resolution"] * published)
     arch = catalog.architecture(
         model,

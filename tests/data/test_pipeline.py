@@ -67,6 +67,7 @@ EVERYTHING = {
     "brightness": 0.4,
     "contrast": 0.4,
     "saturation": 0.4,
+    "hue": 0.1,
     "policy": "trivialaugment",
     "cutout_size": 3,
     "erasing_probability": 0.5,
@@ -119,3 +120,12 @@ def test_colour_jitter_stays_in_its_range():
     images = random_split().images
     factor = np.asarray(batch["image"]).reshape(40, -1)[:, :].mean(1) / images.reshape(40, -1).mean(1)
     assert 0.45 < factor.min() < 0.65 and 1.05 < factor.max() < 1.5, "bright levels are cut off at 255"
+
+
+def test_hue_jitter_turns_each_image_on_its_own_and_leaves_the_value():
+    pipe, split = pipe_of(hue=0.5)
+    images = random_split().images[[7] * 40]
+    same = split._replace(images=jnp.asarray(images))
+    found = np.asarray(jax.jit(pipe.train_batch)(same, jnp.arange(40), jax.random.key(0), False)["image"])
+    np.testing.assert_array_equal(found.max(-1), images.max(-1))
+    assert len(np.unique(found.reshape(40, -1), axis=0)) > 30

@@ -20,6 +20,7 @@ class Augmentation:
     Attributes:
       crop_padding, flip: see `crop_and_flip`.
       brightness, contrast, saturation: factors of 1 - x to 1 + x, in this order.
+      hue: turn of -x to x of the colour circle, after these.
       policy: None for none.
       cutout_size: pixels; 0 is off.
       erasing_probability: 0 is off.
@@ -31,6 +32,7 @@ class Augmentation:
     brightness: float
     contrast: float
     saturation: float
+    hue: float
     policy: policies.Policy | None
     cutout_size: int
     erasing_probability: float
@@ -49,6 +51,7 @@ class Augmentation:
             brightness=config.brightness,
             contrast=config.contrast,
             saturation=config.saturation,
+            hue=config.hue,
             policy=policies.make_policy(config.policy, config.randaugment_layers, config.randaugment_strength),
             cutout_size=config.cutout_size,
             erasing_probability=config.erasing_probability,
@@ -82,13 +85,17 @@ class Augmentation:
 
     def _jitter(self, key: jax.Array, images: jax.Array) -> jax.Array:
         jitters = (
-            (colour.brightness, self.brightness),
-            (colour.contrast, self.contrast),
-            (colour.color, self.saturation),
+            (colour.brightness, *_about_one(self.brightness)),
+            (colour.contrast, *_about_one(self.contrast)),
+            (colour.color, *_about_one(self.saturation)),
+            (colour.hue, -self.hue, self.hue),
         )
-        for (operation, strength), part_key in zip(jitters, jax.random.split(key, len(jitters))):
-            if strength:
-                shape, lowest = (images.shape[0],), max(0.0, 1 - strength)
-                factors = jax.random.uniform(part_key, shape, minval=lowest, maxval=1 + strength)
-                images = jax.vmap(operation)(images, factors)
+        for (operation, lowest, highest), part_key in zip(jitters, jax.random.split(key, len(jitters))):
+            if lowest < highest:
+                drawn = jax.random.uniform(part_key, (images.shape[0],), minval=lowest, maxval=highest)
+                images = jax.vmap(operation)(images, drawn)
         return images
+
+
+def _about_one(strength: float) -> tuple[float, float]:
+    return max(0.0, 1 - strength), 1 + strength

@@ -1,6 +1,7 @@
 """Colour operations on one image, uint8 [H, W, 3], to the rounding of Pillow's ImageEnhance and ImageOps.
 
 An enhancement factor of 1 leaves the image as it is; 0 gives black, grey, the mean grey or a blur.
+Hues are turned in Pillow's HSV as torchvision turns them there.
 """
 
 import jax
@@ -72,6 +73,37 @@ def equalize(image: jax.Array) -> jax.Array:
     table = (below + (step // 2)[:, None]) // jnp.maximum(step, 1)[:, None]
     spread = jnp.clip(table, 0, 255).ravel()[pixels + offset]
     return jnp.where(step > 0, spread, pixels).astype(jnp.uint8)
+
+
+def hue(image: jax.Array, turn: jax.Array) -> jax.Array:
+    """Turns the hue by `turn` of the colour circle, from -0.5 to 0.5.
+
+    In the 8 bits of Pillow's HSV: the turn is cut to whole steps of 1/255, and hues wrap at 256.
+    """
+    position, saturation, value = _to_hsv(image)
+    return _from_hsv((position + jnp.trunc(255 * turn).astype(jnp.int32)) % LEVELS, saturation, value)
+
+
+def _to_hsv(image: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Hue, saturation and value, int32 [H, W] from 0 to 255; exact where Pillow computes in floating point."""
+    red, green, blue = jnp.moveaxis(image.astype(jnp.int32), -1, 0)
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+    circle = jnp.maximum(6 * chroma, 1)
+    from_green = jnp.where(value == green, 2 * chroma + blue - red, 4 * chroma + red - green)
+    position = jnp.where(value == red, green - blue, from_green) % circle
+    return 255 * position // circle, 255 * chroma // jnp.maximum(value, 1), value
+
+
+def _from_hsv(position: jax.Array, saturation: jax.Array, value: jax.Array) -> jax.Array:
+    sector, rest = jnp.divmod(6 * position, 255)
+    whole = 255**2
+    rounded = lambda share: (2 * value * share + whole) // (2 * whole)  # noqa: E731
+    low = rounded(255 * (255 - saturation))
+    falling, rising = rounded(whole - saturation * rest), rounded(whole - saturation * (255 - rest))
+    red = [value, falling, low, low, rising, value]  # by sector; green is behind it by a third, blue by two
+    channels = [jnp.choose((sector + ahead) % 6, red, mode="clip") for ahead in (0, 4, 2)]
+    return jnp.stack(channels, -1).astype(jnp.uint8)
 
 
 def _grey(image: jax.Array) -> jax.Array:

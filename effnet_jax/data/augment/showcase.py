@@ -19,6 +19,7 @@ NOTHING = Augmentation(
     brightness=0.0,
     contrast=0.0,
     saturation=0.0,
+    hue=0.0,
     policy=None,
     cutout_size=0,
     erasing_probability=0.0,
@@ -47,6 +48,7 @@ def groups(images: np.ndarray, seed: int = 0) -> list[Group]:
     kinds = {
         "crop and flip": dataclasses.replace(NOTHING, crop_padding=max(1, side // 8), flip=True),
         "colour jitter .4": dataclasses.replace(NOTHING, brightness=0.4, contrast=0.4, saturation=0.4),
+        "hue .5": dataclasses.replace(NOTHING, hue=0.5),
         "cutout": dataclasses.replace(NOTHING, cutout_size=side // 2),
         "random erasing": dataclasses.replace(NOTHING, erasing_probability=1.0),
         "mixup 1": dataclasses.replace(NOTHING, mix=Mix(1.0, 0.0, 1.0, 0.5)),

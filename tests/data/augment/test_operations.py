@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from effnet_jax.data.augment import operations
+from effnet_jax.data.augment import colour, operations
 from effnet_jax.data.augment.geometric import FILL
 
 WHITE = (FILL,) * 3
@@ -63,6 +63,27 @@ def test_an_operation_is_that_of_pillow(name):
             difference = np.abs(found - expected)
             assert (difference > (1 if name in OFF_BY_ONE else 0)).mean() == 0, (name, magnitude)
             assert (difference > 0).mean() < 0.01, (name, magnitude)
+
+
+def hue_turned(image, turn):
+    """As torchvision does it with Pillow."""
+    hue, saturation, value = image.convert("HSV").split()
+    turned = np.asarray(hue) + np.int32(turn * 255).astype(np.uint8)
+    return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.1, -0.37, 0.5, -0.5])
+def test_hue_is_turned_as_in_pillow(turn):
+    levels = np.r_[0, 1, 2, 5, 253, 254, 255, 17:250:18].astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(len(levels), -1, 3)
+    operation = jax.jit(colour.hue)
+    for picture in (colours, pictures()[0]):
+        expected = np.asarray(hue_turned(Image.fromarray(picture), turn)).astype(int)
+        found = np.asarray(operation(picture, jnp.float32(turn)))
+        assert found.dtype == np.uint8
+        # Pillow's floating point may land just below a whole hue, which is six levels of a channel.
+        difference = np.abs(found - expected)
+        assert difference.max() <= 6 and (difference > 0).mean() < 0.002
 
 
 def test_the_test_sees_a_change(monkeypatch):

@@ -1,0 +1,224 @@
+"""Every file in configs/ says what it costs, and its run takes two steps on generated data.
+
+A new file is found by itself. The ordinary test makes runs cheap and changes nothing else of them: a sliver of the
+network, a small batch, few pixels. The slow one leaves network and pixels as they are.
+"""
+
+import importlib
+import json
+import math
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import unflatten_dict
+
+from configs import b0_cifar10, cifar100, default, study_family
+from effnet_jax import baselines, catalog, config, scaling, sharding
+from effnet_jax.data import datasets, folder_layout, registry
+from effnet_jax.data.splits import Dataset, Split
+from effnet_jax.models.registry import create_model
+from effnet_jax.pretrained.variables import variables
+from effnet_jax.report import published
+from effnet_jax.study.members import member, scaled
+from effnet_jax.training import setup
+from effnet_jax.training.optimizer import learning_rate_schedule
+from effnet_jax.training.rates import learning_rate_factors
+from tests.checkpoints import write_checkpoint
+
+FOLDER = pathlib.Path(default.__file__).parent
+FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+SHARED = ("cifar100", "default")  # what others start from
+BATCH = 8
+SLIVER = 0.02  # of B0's width: eight channels everywhere, so that blocks fit whatever lies between them
+MOST_PIXELS = 32
+# Compiling is nearly all the time of the ordinary test. XLA's older emitters take half of what the newer ones do.
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+
+
+def module_of(name):
+    return importlib.import_module(f"configs.{name}")
+
+
+def run_of(name):
+    """The config of a run: of the baseline's where the file is a search or a study."""
+    found = module_of(name).get_config()
+    return found.train if "train" in found else found
+
+
+def distinct_runs():
+    """A file for each different run; those of searches and studies are mostly those of other files."""
+    found = {}
+    for name in FILES:
+        if name != "default":  # its 32 pixels end at a 1x1 map, which is refused
+            found.setdefault(json.dumps(config.as_json(run_of(name))), name)
+    return list(found.values())
+
+
+def count(run):
+    model = run.model
+    arch = catalog.architecture(
+        model.name, model.width_multiplier, model.depth_multiplier, model.stem_stride, model.stage_strides
+    )
+    return arch.count(run.dataset.resolution, model.num_classes)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_builds_and_passes(name):
+    config.check(run_of(name))
+    assert module_of(name).__doc__
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in SHARED])
+def test_its_docstring_gives_the_command_and_for_a_run_cost_and_result(name):
+    said = " ".join(module_of(name).__doc__.split())
+    assert f"--config configs/{name}.py" in said
+    if "model" not in module_of(name).get_config():
+        return
+    run = run_of(name)
+    counts = count(run)
+    cost = f"Cost: {counts.parameters:,} parameters, {counts.macs / 1e6:,.1f} M MACs an image at "
+    assert cost + f"{run.dataset.resolution} px" in said
+    assert re.search(r" Result: \w", said)
+    duration = re.search(r"(\d+) epochs of ([\d,]+) images", said)
+    if duration:
+        images = registry.info(run.dataset.name).split_sizes["train"] - run.dataset.validation_examples
+        assert duration.groups() == (str(run.num_epochs), f"{images:,}")
+
+
+@pytest.mark.parametrize("name", distinct_runs())
+def test_at_full_size_each_parameter_is_counted_and_has_one_learning_rate(name):
+    run = run_of(name)
+    model = create_model(**run.model.to_dict())
+    assert model.architecture.final_map(run.dataset.resolution) > 1
+    listed = variables(model.architecture, run.model.num_classes)
+    parameters = {v.path.removeprefix("params/"): v.shape for v in listed if v.collection == "params"}
+    assert sum(map(math.prod, parameters.values())) == count(run).parameters
+    rates = learning_rate_factors(run.optimizer.learning_rate_factors, unflatten_dict(parameters, sep="/"))
+    assert len(rates) == len(parameters)
+
+
+@pytest.fixture
+def generated(monkeypatch, tmp_path):
+    """Noise of the right shape for every data set, random weights where a config starts from some, one device."""
+    one = sharding.data_mesh(jax.devices()[:1])
+    monkeypatch.setattr(sharding, "data_mesh", lambda: one)
+    monkeypatch.setattr(setup, "load_data", noise)
+    return tmp_path / "weights"
+
+
+def noise(run):
+    if folder_layout.is_folder(run.dataset.name):
+        side = run.dataset.image_size or run.dataset.resolution
+        info = registry.DatasetInfo(
+            run.dataset.name, run.model.num_classes, (side, side), {}, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+        )
+    else:
+        info = registry.info(run.dataset.name)
+        assert run.model.num_classes == datasets.num_classes(run.dataset.name)
+    images = np.random.default_rng(0).integers(0, 256, (2 * BATCH, *info.image_size, 3), dtype=np.uint8)
+    split = Split(images, np.arange(len(images), dtype=np.int32) % info.num_classes)
+    names = tuple(f"class {index}" for index in range(info.num_classes))
+    return Dataset(info, names, dict.fromkeys(("train", "validation", "test"), split))
+
+
+@pytest.fixture
+def quick_to_compile(monkeypatch):
+    """XLA's own convolutions, one operation for random bits, no optimisation."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *operands, default, **_: default(*operands))
+    options = {"jax_disable_most_optimizations": True, "jax_default_prng_impl": "unsafe_rbg"}
+    before = {name: jax.config.values[name] for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def compile_once():
+    """Compiles a program quickly, unless it has compiled an equal one: members of a family are alike as slivers."""
+    programs = {}
+
+    def compiled(lowered):
+        text = lowered.as_text()
+        if text not in programs:
+            programs[text] = lowered.compile(compiler_options=QUICK)
+        return programs[text]
+
+    return compiled
+
+
+def take_two_steps(name, run, weights, compiled):
+    """Checks that the loss is finite and that the classifier learned."""
+    run.update(batch_size=BATCH, eval_batch_size=BATCH, num_train_steps=2)
+    if run.init_from or "--config.init_from=" in module_of(name).__doc__:
+        keys = ("name", "width_multiplier", "depth_multiplier")
+        write_checkpoint(weights, model={key: run.model[key] for key in keys})
+        run.init_from = str(weights)
+    built = setup.build(run)
+    state = compiled(built.state_from.lower(built.kept))(built.kept)
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == built.counts.parameters
+    before = np.array(state.params["classifier"]["kernel"])
+    arguments = built.splits["train"], built.order(0), 1
+    steps = compiled(built.train_steps.lower(state, *arguments))
+    for _ in range(2):
+        state, _ = steps(state, *arguments)
+    assert int(state.step) == 2 and int(state.metrics["first_bad_step"]) == -1
+    assert int(state.metrics["count"]) == 2 * BATCH and np.isfinite(state.metrics["loss"])
+    after = np.array(state.params["classifier"]["kernel"])
+    assert np.isfinite(after).all() and (after != before).any()
+
+
+@pytest.mark.parametrize("name", distinct_runs())
+def test_two_steps_of_a_sliver(name, generated, quick_to_compile, compile_once, monkeypatch):
+    run = run_of(name)
+    if run.model.name in scaling.FAMILY:
+        run.model.width_multiplier = SLIVER / scaling.FAMILY[run.model.name].width_multiplier
+    run.dataset.resolution = min(run.dataset.resolution, MOST_PIXELS)
+    # One block each of the stages 4 (3x3, stride 2) and 5 (5x5, residual); two stages of a baseline.
+    monkeypatch.setattr(scaling, "round_repeats", lambda repeats, depth_multiplier: int(repeats == 3))
+    for table in (baselines.RESNET_BLOCKS, baselines.DENSENET_BLOCKS):
+        for model in table:
+            monkeypatch.setitem(table, model, (1, 1))
+    take_two_steps(name, run, generated, compile_once)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", distinct_runs())
+def test_two_steps_of_the_real_one(name, generated):
+    take_two_steps(name, run_of(name), generated, lambda lowered: lowered.compile())
+
+
+def test_the_models_on_cifar100_share_one_recipe_that_is_the_studys():
+    recipe = config.flatten(cifar100.get_config())
+    study = study_family.get_config()
+    for name in study.study.members:
+        run = module_of(f"{name}_cifar100").get_config()
+        different = {key for key, value in config.flatten(run).items() if value != recipe[key]}
+        assert different <= {"model.name", "model.stage_strides", "dataset.resolution"}
+        expected = scaled(study.train, member(name, study.study, study.train))
+        assert config.as_json(run) == config.as_json(expected)
+
+
+def test_the_variants_on_cifar10_are_those_of_table_7():
+    recipe = config.flatten(b0_cifar10.get_config())
+    for name, (depth, width, resolution) in published.SINGLE_AXIS_SCALES.items():
+        run = config.flatten(module_of("b0_cifar10" if name == "baseline" else f"b0_cifar10_{name}").get_config())
+        assert (run["model.depth_multiplier"], run["model.width_multiplier"]) == (depth, width)
+        assert run["dataset.resolution"] == round(32 * resolution)
+        scales = ("model.depth_multiplier", "model.width_multiplier", "dataset.resolution")
+        assert {key for key in recipe if run[key] != recipe[key]} <= set(scales)
+
+
+def test_cifar10_has_the_official_schedule_at_ten_times_its_pace():
+    ours, official = b0_cifar10.get_config(), default.get_config()
+    rates = [
+        learning_rate_schedule(run.optimizer, batch_size=256, steps_per_epoch=1000 * pace, num_train_steps=0)
+        for run, pace in ((ours, 10), (official, 1))
+    ]
+    assert ours.num_epochs == 35 and ours.optimizer.name == "rmsprop"
+    steps = np.linspace(0, 350_000, 997)
+    np.testing.assert_allclose(*(rate(steps) for rate in rates), rtol=1e-5)

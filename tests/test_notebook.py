@@ -1,0 +1,27 @@
+"""The notebook as it is stored: run from top to bottom, without errors, small. .ci/run executes it."""
+
+import pathlib
+
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MOST_BYTES = 300_000
+
+
+def test_there_is_one():
+    assert [path.name for path in NOTEBOOKS] == ["compound_scaling.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_stored_outputs_are_those_of_one_run_from_the_top(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert path.stat().st_size < MOST_BYTES
+    assert str(pathlib.Path.home()) + "/" not in path.read_text(), "a path of the machine it ran on"
