@@ -1,5 +1,6 @@
 """Datasets that TFDS prepares: found or prepared, and decoded into the cache on first use."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -51,12 +52,13 @@ def prepared_data(dataset_info: DatasetInfo, data_dir: str, manual_dir: str) -> 
       UserError: If it is damaged, cannot be had, or cannot be written where it must be.
     """
     source, name = data_root(data_dir), dataset_info.name
-    prepared = records.find(name, source, dataset_info.num_classes)
+    find = functools.partial(records.find, name, source, dataset_info.num_classes, dataset_info.test_split)
+    prepared = find()
     if prepared is None:
         if _is_mistyped(data_dir):
             raise UserError(f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first")
         prepare.prepare(name, source, manual_dir)
-        prepared = records.find(name, source, dataset_info.num_classes)
+        prepared = find()
     return prepared
 
 

@@ -27,7 +27,7 @@ def test_crops_lie_inside_and_keep_area_and_shape(height, width):
     rng = np.random.default_rng(0)
     boxes = [OFFICIAL.draw(height, width, rng) for _ in range(300)]
     for box in boxes:
-        assert 0 <= box.left and box.left + box.width <= width and 0 <= box.top and box.top + box.height <= height
+        assert box.left >= 0 and box.left + box.width <= width and box.top >= 0 and box.top + box.height <= height
         assert min(box.width, box.height) >= 1
     if min(height, width) < 100:
         return
@@ -48,7 +48,7 @@ def test_the_central_crop_follows_the_rule_of_prediction(side, tolerance):
     found = crops.central_crop(content, "it", side, 0.875)
     assert found.shape == (side, side, 3) and found.dtype == np.uint8
     # Pillow rounds between its two passes; a reduced decode differs most at the edge of the crop.
-    assert np.abs(found - expected).max() <= tolerance and np.abs(found - expected).mean() < 0.7
+    assert np.abs(found - expected).max() <= tolerance and np.abs(found - expected).mean() < 1.5
 
 
 @pytest.mark.parametrize("side", [100, 40, 20, 10])  # decoded whole, at a half, a quarter, an eighth
