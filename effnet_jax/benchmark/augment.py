@@ -77,9 +77,10 @@ def measure(case: Case, config: ml_collections.ConfigDict) -> dict[str, Any]:
         function = jax.jit(pipe.train_batch, static_argnums=2)
         keys = list(jax.random.split(jax.random.key(0), BATCHES))
         mixed = jnp.array(True)
-        run = lambda count: jax.block_until_ready(
-            [function(feed, 0, case.batch_size, key, mixed) for key in keys[:count]]
-        )  # noqa: E731
+
+        def run(count: int) -> None:
+            jax.block_until_ready([function(feed, 0, case.batch_size, key, mixed) for key in keys[:count]])
+
         return _timed(run)
 
     step = _timed(JaxImplementation(OURS, case).run)
