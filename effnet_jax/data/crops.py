@@ -4,11 +4,13 @@ A JPEG is decoded at a half, a quarter or an eighth of its size where that leave
 then skips most of the inverse cosine transform.
 """
 
+import contextlib
 import dataclasses
 import io
 import math
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps
 
 from effnet_jax.data import images
@@ -20,7 +22,8 @@ SCALES = (8, 4, 2)
 TRAINING_MARGIN, EVALUATION_MARGIN = 1, 2
 
 _ORIENTATION = 0x0112  # EXIF
-_TURNED = (5, 6, 7, 8)  # its values that swap height and width
+_UPRIGHT = (None, 1)  # its values for an image as it is stored
+_TURNED = (5, 6, 7, 8)  # those that swap height and width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Box:
     top: int
     width: int
     height: int
+
+    def scaled(self, vertically: float, horizontally: float) -> tuple[int, int, int, int]:
+        """Returns left, top, right and bottom in a scaled image."""
+        left, right = (round(horizontally * edge) for edge in (self.left, self.left + self.width))
+        top, bottom = (round(vertically * edge) for edge in (self.top, self.top + self.height))
+        return left, top, right, bottom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +86,19 @@ def random_crop(content: bytes, name: str, side: int, crop: RandomCrop, rng: np.
       UnreadableImageError: It cannot be decoded; the message calls it `name`.
     """
     with images.opened(io.BytesIO(content), name, lambda: not content) as image:
-        height, width = _upright_size(image)
-        return _cut(image, crop.draw(height, width, rng), side, TRAINING_MARGIN)
+        box = crop.draw(*_upright_size(image), rng)
+        return _resized(_cut(content, image, box, side * TRAINING_MARGIN), side)
 
 
 def central_crop(content: bytes, name: str, side: int, fraction: float) -> np.ndarray:
     """Decodes the central square of `fraction` of the shorter side likewise, by the rule of `Preprocess`."""
     with images.opened(io.BytesIO(content), name, lambda: not content) as image:
-        return _cut(image, central_box(*_upright_size(image), fraction), side, EVALUATION_MARGIN)
+        box = central_box(*_upright_size(image), fraction)
+        return _resized(_cut(content, image, box, side * EVALUATION_MARGIN), side)
+
+
+def _resized(image: Image.Image, side: int) -> np.ndarray:
+    return np.asarray(image.resize((side, side), Image.BICUBIC))
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -93,16 +107,19 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _cut(image: Image.Image, box: Box, side: int, margin: int) -> np.ndarray:
-    height, _ = _upright_size(image)
-    for scale in SCALES:
-        if min(box.width, box.height) >= scale * side * margin:
-            image.draft("RGB", (image.width // scale, image.height // scale))  # does nothing but for JPEG
-            break
+def _cut(content: bytes, image: Image.Image, box: Box, needed: int) -> Image.Image:
+    """Decodes a rectangle at the smallest scale that leaves `needed` pixels of its shorter side."""
+    scale = next((scale for scale in SCALES if min(box.width, box.height) >= scale * needed), 1)
+    height, width = -(-image.height // scale), -(-image.width // scale)
+    if image.format == "JPEG" and image.getexif().get(_ORIENTATION) in _UPRIGHT:
+        # The same library as Pillow's, without Pillow's copies. It refuses what is damaged or in unusual colours.
+        with contextlib.suppress(ValueError):
+            pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=height, min_width=width)
+            left, top, right, bottom = box.scaled(pixels.shape[0] / image.height, pixels.shape[1] / image.width)
+            return Image.fromarray(pixels[top:bottom, left:right])
+    upright_height, upright_width = _upright_size(image)
+    if scale > 1:
+        image.draft("RGB", (image.width // scale, image.height // scale))  # does nothing but for JPEG
     image = ImageOps.exif_transpose(image)
-    scale = image.height / height
-    left, top = round(scale * box.left), round(scale * box.top)
-    right, bottom = round(scale * (box.left + box.width)), round(scale * (box.top + box.height))
-    # Cut out first: Pillow's `box` would let the kernel reach beyond the crop.
-    image = image.crop((left, top, right, bottom))
-    return np.asarray(images.as_rgb(image).resize((side, side), Image.BICUBIC))
+    # Cut out before it is resized: Pillow's `box` would let the kernel reach beyond the crop.
+    return images.as_rgb(image.crop(box.scaled(image.height / upright_height, image.width / upright_width)))

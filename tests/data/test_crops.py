@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -65,15 +66,29 @@ def _png(pixels):
     return buffer.getvalue()
 
 
-def test_a_reduced_decode_is_used(monkeypatch):
-    drafted = []
-    monkeypatch.setattr(JpegImageFile, "draft", lambda image, mode, size: drafted.append(size))
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_reduced_decode_is_used(monkeypatch, fast):
+    asked, decode, draft = [], simplejpeg.decode_jpeg, JpegImageFile.draft
+
+    def decode_jpeg(content, colours, min_height, min_width):
+        if not fast:
+            raise ValueError("unusual colours")
+        asked.append((min_width, min_height))
+        return decode(content, colours, min_height=min_height, min_width=min_width)
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", decode_jpeg)
+    monkeypatch.setattr(JpegImageFile, "draft", lambda *given: asked.append(given[2]) or draft(*given))
     content = jpeg(photograph(240, 320))
-    crops.central_crop(content, "it", 100, 1.0)
-    assert drafted == []
-    crops.central_crop(content, "it", 60, 1.0)
-    crops.central_crop(content, "it", 30, 1.0)
-    assert drafted == [(160, 120), (80, 60)]
+    for side in (100, 60, 30):
+        assert crops.central_crop(content, "it", side, 1.0).shape == (side, side, 3)
+    assert asked == ([(320, 240)] if fast else []) + [(160, 120), (80, 60)]
+
+
+def test_colours_that_the_fast_decoder_refuses():
+    buffer = io.BytesIO()
+    Image.new("CMYK", (40, 40), (255, 0, 0, 0)).save(buffer, "JPEG")
+    expected = images.decode_image(buffer.getvalue(), "it")[:8, :8]
+    np.testing.assert_array_equal(crops.central_crop(buffer.getvalue(), "it", 8, 1.0), expected)
 
 
 @pytest.mark.parametrize("side", [64, 16])
