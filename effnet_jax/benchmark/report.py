@@ -122,9 +122,9 @@ def _data(found: dict[str, Any]) -> str:
         for row in found["rows"]
     ]
     return (
-        f"## Photographs\n\n{found['images']} files of {found['pixels'] / 1e6:.2f} megapixels on average, read, decoded "
-        f"and cut to random crops of {found['side']} pixels (area .08 to 1, aspect 3/4 to 4/3, bicubic) in batches of "
-        "uint8; one thread of one and the same core, in turns:\n\n"
+        f"## Photographs\n\n{found['images']} files of {found['pixels'] / 1e6:.2f} megapixels on average, read, "
+        f"decoded and cut to random crops of {found['side']} pixels (area .08 to 1, aspect 3/4 to 4/3, bicubic), in "
+        "batches of uint8; one thread of one and the same core, in turns:\n\n"
         + table(("loader", "images/s per core", "effnet_jax is faster by"), rows)
     )
 
