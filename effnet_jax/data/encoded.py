@@ -34,7 +34,13 @@ class Reading:
 
 
 class Store(Protocol):
-    """Encoded images by number."""
+    """Encoded images by number.
+
+    Attributes:
+      names: Of the files, wherever they lie.
+    """
+
+    names: tuple[str, ...]
 
     def read(self, number: int) -> tuple[bytes, str]:
         """Returns an image as it is encoded, and what to call it."""
@@ -73,6 +79,7 @@ class RecordStore:
 
         self._records = ArrayRecordDataSource(list(map(str, shards)))  # picklable; opens files when asked
         self._folder, self._split = shards[0].parent, shards[0].name.partition(".")[0]
+        self.names = tuple(path.name for path in shards)
 
     def read(self, number: int) -> tuple[bytes, str]:
         """See `Store`."""
@@ -126,8 +133,9 @@ class EncodedSplit:
         return Photographs(self)
 
     def digest(self) -> str:
-        """Returns 16 hexadecimal digits that change with the images' number, order and labels."""
-        return hashlib.sha256(self.numbers.tobytes() + self.labels.tobytes()).hexdigest()[:16]
+        """Returns 16 hexadecimal digits that change with the files' names, the images' order and their labels."""
+        parts = ("\n".join(self.store.names).encode(), self.numbers.tobytes(), self.labels.tobytes())
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
