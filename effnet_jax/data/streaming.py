@@ -7,6 +7,7 @@ on any number of workers. A resumed run starts at its batch without reading thos
 import dataclasses
 import functools
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ from effnet_jax.errors import UserError
 from effnet_jax.sharding import batch_sharded
 
 BATCHES_AHEAD = 2  # of each worker, and on the devices
+_SHARED_MEMORY = "/dev/shm"  # through which workers hand over their batches
 
 Example = dict[str, np.ndarray]  # "images" uint8 [S, S, 3], "labels" int32 [], "mask" bool []; batches likewise
 
@@ -45,7 +47,9 @@ class StreamedSource:
         num_batches = -(-self.count // batch_size)
         examples = grain.MapDataset.source(_Padded(self._split, num_batches * batch_size))
         batches = _local_batches(examples, batch_size)
-        yield from _stream(batches, self._mesh, min(self._split.reading.num_workers, num_batches))
+        num_workers = min(self._split.reading.num_workers, num_batches)
+        _check_shared_memory(num_workers, batch_size, self._split.reading.evaluation_side)
+        yield from _stream(batches, self._mesh, num_workers)
 
 
 class StreamedFeeds:
@@ -58,6 +62,7 @@ class StreamedFeeds:
                 f"the training images are not those that this run began with (it read {state}, now {self.state()}): "
                 "bring them back, or start anew with --overwrite"
             )
+        _check_shared_memory(split.reading.num_workers, batch_size, split.reading.training_side)
         batches = training_batches(split, seed, batch_size)
         self._batches = _stream(batches[step:], mesh, split.reading.num_workers)
 
@@ -151,6 +156,21 @@ def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator
         ) from error
     finally:
         iterator.close()
+
+
+def _check_shared_memory(num_workers: int, batch_size: int, side: int) -> None:
+    """Says in words what would kill workers without any: containers often have little of it."""
+    if not num_workers or not os.path.isdir(_SHARED_MEMORY):
+        return
+    batches = num_workers * (2 * BATCHES_AHEAD + 1)  # waiting on both sides, and one in the making
+    needed = batches * (batch_size // jax.process_count()) * side**2 * 3
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < needed:
+        raise UserError(
+            f"{num_workers} workers hand over up to {needed / 2**20:,.0f} MiB of batches through {_SHARED_MEMORY}, which "
+            f"has {free / 2**20:,.0f} MiB free: give it more (docker: --shm-size), or set --config.dataset.num_workers "
+            "lower, or to 0 for threads"
+        )
 
 
 def _put(placement: jax.sharding.Sharding, batch: Example) -> StreamedBatch:

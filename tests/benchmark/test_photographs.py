@@ -18,8 +18,9 @@ def any_core():
 
 def test_every_loader_that_is_there_has_a_rate(tmp_path, monkeypatch, any_core):
     write_folder(tmp_path, {"train": {"ape": 2, "cat": 1}})
-    found_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorflow" else found_spec(name))
+    find_spec = importlib.util.find_spec
+    absent = lambda name, package=None: None if name == "tensorflow" else find_spec(name, package)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", absent)
     found = photographs.measure(str(tmp_path), 16, rounds=2, round_seconds=0.0)
     assert (found["images"], found["pixels"]) == (3, 40 * 48)
     rows = {row["implementation"]: row for row in found["rows"]}

@@ -172,7 +172,7 @@ def test_missing_images_and_damage_are_named(food, tmp_path, monkeypatch):
 
 def test_food101_is_downloaded_or_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(food101, "ARCHIVE_BYTES", 0)
-    with pytest.raises(UserError, match=r"food101 is not in .* the network is blocked.*put the original food-101.tar"):
+    with pytest.raises(UserError, match=r"food101 is not in .*the network is blocked.*put the original food-101\.tar"):
         food101.make(tmp_path, "")
 
 
@@ -230,7 +230,7 @@ def test_missing_archives_are_explained(tmp_path, given):
     assert (f"{tmp_path} lacks {imagenet2012.TRAIN}):" in str(error.value)) == given
 
 
-def test_verify_and_show_augmented(food, tmp_path, monkeypatch):
+def test_verify_finds_nothing_wrong_but_what_is(food, tmp_path):
     source = preparation.prepare("food101", str(tmp_path), str(food))
     table, is_right = preparation.look_at(source, tmp_path / "out")
     assert is_right, table

@@ -1,5 +1,9 @@
 """What streams from files: every example, in an order that depends on nothing but the seed and the step."""
 
+import dataclasses
+import shutil
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -136,3 +140,12 @@ def test_small_sets_do_not_stream_and_large_ones_do():
     for name, streaming in (("digits", True), ("food101", False)):
         with pytest.raises(UserError, match=r"leave config\.dataset\.streaming unset"):
             datasets.streams(name, streaming)
+
+
+def test_too_little_shared_memory_is_said_beforehand(dataset, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=2**10))
+    split = dataset.splits["train"]
+    split = dataclasses.replace(split, reading=dataclasses.replace(split.reading, num_workers=2))
+    source = sources.open_split(split, sharding.data_mesh(jax.devices()[:1]))
+    with pytest.raises(UserError, match="num_workers lower, or to 0 for threads"):
+        source.feeds(jax.random.key(0), 6, 0, None)
