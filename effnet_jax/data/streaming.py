@@ -167,7 +167,7 @@ def _check_shared_memory(num_workers: int, batch_size: int, side: int) -> None:
     free = shutil.disk_usage(_SHARED_MEMORY).free
     if free < needed:
         raise UserError(
-            f"{num_workers} workers hand over up to {needed / 2**20:,.0f} MiB of batches through {_SHARED_MEMORY}, which "
+            f"{num_workers} workers hand over {needed / 2**20:,.0f} MiB of batches through {_SHARED_MEMORY}, which "
             f"has {free / 2**20:,.0f} MiB free: give it more (docker: --shm-size), or set --config.dataset.num_workers "
             "lower, or to 0 for threads"
         )
