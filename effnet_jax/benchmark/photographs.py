@@ -1,6 +1,7 @@
 """How many photographs a core turns into training crops, beside other loaders on the same files and crops."""
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import io
 import itertools
@@ -21,6 +22,7 @@ from effnet_jax.data.encoded import EncodedSplit, FileStore, Reading
 BATCH_SIZE = 32
 CROPS_AN_IMAGE = 16  # that the others are given, drawn by our rule
 CROP = crops.RandomCrop((0.08, 1.0), (3 / 4, 4 / 3))
+OUR_PACKAGES = ("pillow", "simplejpeg", "grain")
 PEERS = {"torchvision": "torchvision", "tf.data": "tensorflow"}  # and the package of each
 
 
@@ -49,7 +51,8 @@ def measure(folder: str, side: int, rounds: int, round_seconds: float) -> dict[s
       round_seconds: length of a turn, about.
 
     Returns:
-      "images": number of files; "pixels": their mean width times height; "side"; "rows" as dictionaries of `Row`.
+      "images": number of files; "pixels": their mean width times height; "side"; "versions" of packages; "rows" as
+      dictionaries of `Row`.
 
     Raises:
       UserError: there is no image in the folder.
@@ -73,7 +76,14 @@ def measure(folder: str, side: int, rounds: int, round_seconds: float) -> dict[s
             rates[name].append(_rate(stream, round_seconds))
     rows = [_row(name, rates) for name in (OURS, *PEERS)]
     pixels = statistics.mean(height * width for height, width in sizes)
-    return {"images": len(files), "pixels": pixels, "side": side, "rows": [dataclasses.asdict(row) for row in rows]}
+    packages = (*OUR_PACKAGES, *(PEERS[name] for name in loaders if name != OURS))
+    return {
+        "images": len(files),
+        "pixels": pixels,
+        "side": side,
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
 
 
 def _row(name: str, rates: dict[str, list[float]]) -> Row:

@@ -121,10 +121,11 @@ def _data(found: dict[str, Any]) -> str:
         else (row["implementation"], "not installed", "")
         for row in found["rows"]
     ]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return (
         f"## Photographs\n\n{found['images']} files of {found['pixels'] / 1e6:.2f} megapixels on average, read, "
         f"decoded and cut to random crops of {found['side']} pixels (area .08 to 1, aspect 3/4 to 4/3, bicubic), in "
-        "batches of uint8; one thread of one and the same core, in turns:\n\n"
+        f"batches of uint8; one thread of one and the same core, in turns; {versions}:\n\n"
         + table(("loader", "images/s per core", "effnet_jax is faster by"), rows)
     )
 
