@@ -87,8 +87,8 @@ def test_a_reduced_decode_is_used(monkeypatch, fast):
 def test_colours_that_the_fast_decoder_refuses():
     buffer = io.BytesIO()
     Image.new("CMYK", (40, 40), (255, 0, 0, 0)).save(buffer, "JPEG")
-    expected = images.decode_image(buffer.getvalue(), "it")[:8, :8]
-    np.testing.assert_array_equal(crops.central_crop(buffer.getvalue(), "it", 8, 1.0), expected)
+    expected = images.decode_image(buffer.getvalue(), "it")[:8, :8]  # one colour all over
+    np.testing.assert_allclose(crops.central_crop(buffer.getvalue(), "it", 8, 1.0), expected, atol=1)
 
 
 @pytest.mark.parametrize("side", [64, 16])

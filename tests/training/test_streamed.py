@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from configs import default
+from effnet_jax import baselines
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import checkpoint
 from effnet_jax.training.evaluation import evaluate_checkpoint
@@ -20,13 +22,15 @@ def name(tmp_path_factory):
 
 
 @pytest.fixture
-def config(tiny_config, name):
-    """Five steps, two an epoch, on crops of 12 pixels that the device brings to 8."""
-    tiny_config.update(batch_size=16, eval_batch_size=8, num_train_steps=5)
-    tiny_config.update(log_every_steps=1, eval_every_steps=3, checkpoint_every_steps=3)
-    tiny_config.model.update(width_multiplier=0.1, num_classes=2, allow_1x1_map=True)
-    tiny_config.dataset.update(name=name, streaming=True, num_workers=0, image_size=12)
-    return tiny_config
+def config(name, monkeypatch):
+    """Five steps, two an epoch, of one block of a ResNet on crops of 12 pixels that the device brings to 8."""
+    monkeypatch.setitem(baselines.RESNET_BLOCKS, "resnet50", (1,))
+    config = default.get_config()
+    config.update(batch_size=16, eval_batch_size=8, num_train_steps=5)
+    config.update(log_every_steps=1, eval_every_steps=3, checkpoint_every_steps=3)
+    config.model.update(name="resnet50", num_classes=2, stem_stride=1)
+    config.dataset.update(name=name, resolution=8, image_size=12, streaming=True, num_workers=0)
+    return config
 
 
 def metrics_of(folder):
