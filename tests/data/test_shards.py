@@ -103,7 +103,7 @@ def test_tfds_reads_what_is_written(food, tmp_path):
     assert builder.info.features["label"].names == list(CLASSES)
     example = builder.as_data_source(split="validation")[0]
     files = food101_files()
-    expected = images.decode_image(files[f"images/{example['id']}.jpg"], "it")
+    expected = images.decode_image(files[f"images/{example['id'].decode()}.jpg"], "it")
     np.testing.assert_allclose(example["image"], expected, atol=2)  # another decoder, where there is cv2
 
 
