@@ -15,6 +15,7 @@ import grain
 import grain.experimental
 import jax
 import numpy as np
+from absl import flags
 from jax.sharding import Mesh
 
 from effnet_jax.data import crops
@@ -142,6 +143,8 @@ def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, BATCHES_AHEAD))
     stream = batches.to_iter_dataset(options)
     if num_workers:
+        if not flags.FLAGS.is_parsed():  # Grain asks for flags of its own, which scripts have parsed and notebooks not
+            flags.FLAGS.mark_as_parsed()
         stream = stream.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=BATCHES_AHEAD),
             worker_init_fn=_leave_interrupts_to_the_parent,
