@@ -50,9 +50,15 @@ def get_config() -> ml_collections.ConfigDict:
     dataset.resolution = 32  # pixels the model sees; stored images are resized on the device
     dataset.validation_examples = 5000  # held out of the official training split; not for folders
     # For name = "folder:PATH" with PATH/train/<class>/* and PATH/val/<class>/*, or PATH/<class>/*:
-    dataset.image_size = placeholder(int)  # pixels at which images are stored; unset: resolution
+    dataset.image_size = placeholder(int)  # pixels at which images are stored, or cut; unset: resolution
     dataset.held_out_fraction = 0.1  # of the training images, for each of validation and test that PATH lacks
     dataset.broken_images = "fail"  # or "skip"
+    # Large images stay encoded on disk; worker processes decode and cut them, by the official rules.
+    dataset.streaming = placeholder(bool)  # unset: food101 and imagenet2012 do; True for a large folder
+    dataset.num_workers = placeholder(int)  # unset: one a core; 0: threads of the training process
+    dataset.crop_area = (0.08, 1.0)  # share of the image that a training crop, resized to image_size, takes
+    dataset.crop_aspect = (3 / 4, 4 / 3)  # its width over height
+    dataset.crop_fraction = 0.875  # share of the shorter side that evaluation keeps, resized to resolution
 
     config.augment = augment = ml_collections.ConfigDict()
     augment.crop_padding = 4  # pixels, by reflection

@@ -1,6 +1,7 @@
 """Checking configs and comparing them. The defaults themselves stand in configs/default.py."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -8,8 +9,8 @@ import ml_collections
 
 from effnet_jax.errors import UserError
 
-# Where the data lies is not part of what a run is: it may move between two starts.
-LOCATION_KEYS = ("dataset.data_dir", "dataset.manual_dir", "dataset.cache_dir")
+# Where the data lies, and how many processes read it, is not part of what a run is: it may change between two starts.
+LOCATION_KEYS = ("dataset.data_dir", "dataset.manual_dir", "dataset.cache_dir", "dataset.num_workers")
 POSITIVE_KEYS = (
     "batch_size",
     "eval_batch_size",
@@ -17,6 +18,7 @@ POSITIVE_KEYS = (
     "steps_per_dispatch",
     "dataset.resolution",
     "dataset.validation_examples",
+    "dataset.crop_fraction",
     "optimizer.learning_rate",
     "optimizer.accumulation_steps",
     "optimizer.decay_epochs",
@@ -33,6 +35,7 @@ SHARE_KEYS = (
     "augment.mix_probability",
     "augment.cutmix_probability",
     "augment.mix_until",
+    "dataset.crop_fraction",
 )
 NOT_NEGATIVE_KEYS = (
     "augment.crop_padding",
@@ -99,6 +102,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     if flat["dataset.broken_images"] not in BROKEN_IMAGES:
         choices = ", ".join(BROKEN_IMAGES)
         raise UserError(f"config.dataset.broken_images is one of {choices}, not {flat['dataset.broken_images']!r}")
+    if flat["dataset.num_workers"] is not None and flat["dataset.num_workers"] < 0:
+        raise UserError(f"config.dataset.num_workers must not be negative, got {flat['dataset.num_workers']}")
+    for key, highest in (("dataset.crop_area", 1), ("dataset.crop_aspect", math.inf)):
+        if not (len(flat[key]) == 2 and 0 < flat[key][0] <= flat[key][1] <= highest):
+            raise UserError(f"config.{key} is a smallest and a largest value, got {flat[key]}")
     if config.batch_size % config.optimizer.accumulation_steps:
         raise UserError(
             f"config.batch_size ({config.batch_size}) must be a multiple of "

@@ -10,7 +10,7 @@ from effnet_jax.data.verify import verify
 from effnet_jax.training.workdir import write_json
 
 RECORD, TABLE, SAMPLES, AUGMENTED = "verify.json", "verify.txt", "samples.png", "augmented.png"
-NUM_SHOWN, SIDE_SHOWN = 8, 64  # images of the sheet of augmentations, and their size where a folder has any
+NUM_SHOWN, SIDE_SHOWN = 8, 64  # images of the sheet of augmentations, and their size where each has its own
 
 
 def prepare(name: str, data_dir: str, manual_dir: str) -> entries.Source:
@@ -60,7 +60,8 @@ def show_augmented(source: entries.Source, output: pathlib.Path) -> pathlib.Path
     """
     from effnet_jax.data.augment import showcase  # needs JAX, which preparing does not
 
-    side = SIDE_SHOWN if source.facts is None else source.facts.image_size[0]
+    has_size = source.facts is not None and source.facts.image_size is not None
+    side = source.facts.image_size[0] if has_size else SIDE_SHOWN
     chosen = {}
     for entry in source.entries("train"):
         chosen.setdefault(entry.label, entry)

@@ -1,7 +1,8 @@
 """Measures speed and memory, beside other implementations: python scripts/benchmark.py --peers naive,timm
 
 `--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
-does so with every peer installed. `--cam` measures class activation maps beside pytorch-grad-cam.
+does so with every peer installed. `--cam` measures class activation maps beside pytorch-grad-cam, and
+`--sections data --photographs FOLDER --resolution 224` the decoding of photographs beside torchvision and tf.data.
 """
 
 import datetime
@@ -17,8 +18,9 @@ from absl import flags
 from effnet_jax import atomic, cli, runtime
 from effnet_jax.benchmark import report, run
 from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
+from effnet_jax.errors import UserError
 
-SECTIONS = ("steps", "startup", "memory", "loop", "augment", "operations", "depthwise")
+SECTIONS = ("steps", "startup", "memory", "loop", "augment", "data", "operations", "depthwise")
 
 MODEL = flags.DEFINE_string("model", "efficientnet_b0", "Name of the model.")
 MODE = flags.DEFINE_list("mode", list(MODES), "train, inference or both.")
@@ -33,6 +35,7 @@ CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pyt
 DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
+PHOTOGRAPHS = flags.DEFINE_string("photographs", None, "Folder of images for the section data.")
 PROFILE = flags.DEFINE_string("profile", None, "Keep a trace of our step in this folder (TensorBoard, Perfetto).")
 OUTPUT = flags.DEFINE_string("output", None, "Also write the report there, .md; the data beside it, .json.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON.")
@@ -48,10 +51,13 @@ def main(arguments: list[str]) -> None:
         chosen = cases(MODEL.value, MODE.value, BATCH_SIZE.value, RESOLUTION.value, DTYPE.value, REMAT.value)
     if DEVICE.value:
         runtime.select_platform(DEVICE.value)
-    by_default = list(SECTIONS) if SUITE.value else [] if CAM.value else ["steps"]
+    of_suite = [section for section in SECTIONS if section != "data" or PHOTOGRAPHS.value]
+    by_default = of_suite if SUITE.value else [] if CAM.value else ["steps"]
     wanted = [*(SECTION_NAMES.value or by_default), *(["cam"] if CAM.value else [])]
     if PROFILE.value and "operations" not in wanted:
         wanted.append("operations")
+    if "data" in wanted and not PHOTOGRAPHS.value:
+        raise UserError("the section data wants --photographs=FOLDER")
     data = run.run(
         chosen,
         PEER_NAMES.value,
@@ -59,6 +65,7 @@ def main(arguments: list[str]) -> None:
         rounds=ROUNDS.value,
         round_seconds=ROUND_SECONDS.value,
         trace_folder=PROFILE.value,
+        photographs=PHOTOGRAPHS.value,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     data["command"] = "python " + shlex.join(sys.argv)

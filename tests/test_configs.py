@@ -4,6 +4,7 @@ A new file is found by itself. The ordinary test makes runs cheap and changes no
 network, a small batch, few pixels. The slow one leaves network and pixels as they are.
 """
 
+import dataclasses
 import importlib
 import json
 import math
@@ -117,6 +118,8 @@ def noise(run):
         )
     else:
         info = registry.info(run.dataset.name)
+        if info.image_size is None:  # streamed: tests/training/test_streamed_configs.py reads them as they are
+            info = dataclasses.replace(info, image_size=(run.dataset.image_size or run.dataset.resolution,) * 2)
         assert run.model.num_classes == datasets.num_classes(run.dataset.name)
     images = np.random.default_rng(0).integers(0, 256, (2 * BATCH, *info.image_size, 3), dtype=np.uint8)
     split = Split(images, np.arange(len(images), dtype=np.int32) % info.num_classes)
@@ -162,7 +165,7 @@ def take_two_steps(name, run, weights, compiled):
     state = compiled(built.state_from.lower(built.kept))(built.kept)
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == built.counts.parameters
     before = np.array(state.params["classifier"]["kernel"])
-    arguments = built.splits["train"], built.order(0), 1
+    arguments = built.feeds(0, None).at(0), 1
     steps = compiled(built.train_steps.lower(state, *arguments))
     for _ in range(2):
         state, _ = steps(state, *arguments)

@@ -67,17 +67,20 @@ def measure(case: Case, config: ml_collections.ConfigDict) -> dict[str, Any]:
     images = rng.integers(0, 256, (STORED, case.resolution, case.resolution, 3), dtype=np.uint8)
     labels = rng.integers(0, case.num_classes, STORED).astype(np.int32)
     split = pipeline.to_device(Split(images, labels), mesh)
-    indices = jnp.asarray(rng.permutation(STORED)[: case.batch_size])
+    feed = pipeline.ResidentFeed(split, jnp.asarray(rng.permutation(STORED)[: case.batch_size]))
     preprocess = Preprocess(case.resolution, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     def batches(changes: dict[str, Any]) -> Callable[[int], float]:
         augment = config.copy_and_resolve_references()
         augment.update(changes)
         pipe = pipeline.Pipeline(mesh, preprocess, Augmentation.from_config(augment), case.num_classes)
-        function = jax.jit(pipe.train_batch)
+        function = jax.jit(pipe.train_batch, static_argnums=2)
         keys = list(jax.random.split(jax.random.key(0), BATCHES))
         mixed = jnp.array(True)
-        run = lambda count: jax.block_until_ready([function(split, indices, key, mixed) for key in keys[:count]])  # noqa: E731
+
+        def run(count: int) -> None:
+            jax.block_until_ready([function(feed, 0, case.batch_size, key, mixed) for key in keys[:count]])
+
         return _timed(run)
 
     step = _timed(JaxImplementation(OURS, case).run)

@@ -58,14 +58,14 @@ def _setup(config: ml_collections.ConfigDict) -> training_setup.Setup:
 
 def _steps(setup: training_setup.Setup, batch_size: int) -> float:
     """Returns images/s of bare steps."""
-    state, order = setup.fresh_state(), setup.order(0)
-    state, token = setup.train_steps(state, setup.splits["train"], order, 1)
+    state, feed = setup.fresh_state(), setup.feeds(0, None).at(0)
+    state, token = setup.train_steps(state, feed, 1)
     jax.block_until_ready(token)
     rates = []
     for _ in range(5):
         started = time.perf_counter()
         for _ in range(LOG_EVERY):
-            state, token = setup.train_steps(state, setup.splits["train"], order, 1)
+            state, token = setup.train_steps(state, feed, 1)
         jax.block_until_ready(token)
         rates.append(LOG_EVERY * batch_size / (time.perf_counter() - started))
     return statistics.median(rates)
@@ -73,12 +73,12 @@ def _steps(setup: training_setup.Setup, batch_size: int) -> float:
 
 def _handover_seconds(setup: training_setup.Setup) -> float:
     """Returns what one call costs the host: a function of the state and the data that does nothing."""
-    nothing = jax.jit(lambda state, split, order, count: (state, count), donate_argnums=0)
-    state, order = setup.fresh_state(), setup.order(0)
+    nothing = jax.jit(lambda state, feed, count: (state, count), donate_argnums=0)
+    state, feed = setup.fresh_state(), setup.feeds(0, None).at(0)
     seconds = []
     for _ in range(50):
         started = time.perf_counter()
-        state, token = nothing(state, setup.splits["train"], order, 1)
+        state, token = nothing(state, feed, 1)
         jax.block_until_ready(token)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)

@@ -1,5 +1,6 @@
 """The figures of a benchmark as Markdown. Imports no JAX."""
 
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ def markdown(data: dict[str, Any]) -> str:
         "memory": _memory,
         "loop": _loop,
         "augment": _augment,
+        "data": _data,
         "operations": _operations,
         "depthwise": _depthwise,
         "cam": _cam,
@@ -105,6 +107,26 @@ def _augment(found: dict[str, Any]) -> str:
     return (
         f"## Augmentation\n\n{found['case']}, a step of {found['step_milliseconds']:.0f} ms; making its batch, from "
         "reading the stored images to normalised ones:\n\n" + table(("augmentation", "ms a batch", "of the step"), rows)
+    )
+
+
+def _data(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["implementation"],
+            f"{statistics.median(row['rates']):.4g} [{min(row['rates']):.4g}, {max(row['rates']):.4g}]",
+            f"{row['ours_is_faster_by']:.2f}x",
+        )
+        if row["rates"]
+        else (row["implementation"], "not installed", "")
+        for row in found["rows"]
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (
+        f"## Photographs\n\n{found['images']} files of {found['pixels'] / 1e6:.2f} megapixels on average, read, "
+        f"decoded and cut to random crops of {found['side']} pixels (area .08 to 1, aspect 3/4 to 4/3, bicubic), in "
+        f"batches of uint8; one thread of one and the same core, in turns; {versions}:\n\n"
+        + table(("loader", "images/s per core", "effnet_jax is faster by"), rows)
     )
 
 

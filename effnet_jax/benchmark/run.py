@@ -17,6 +17,7 @@ def run(
     rounds: int,
     round_seconds: float,
     trace_folder: str | None,
+    photographs: str | None,
     say: sections.Say,
 ) -> dict[str, Any]:
     """Runs the sections in `wanted` on `cases`.
@@ -28,6 +29,7 @@ def run(
       wanted: names of sections.
       rounds, round_seconds: see `rounds.measure`.
       trace_folder: where "operations" keeps its traces; None throws them away.
+      photographs: folder of images for "data", which cuts them to the first training case's resolution.
       say: receives lines of progress.
     """
     training = [case for case in cases if case.mode == "train"] or list(cases)
@@ -45,6 +47,8 @@ def run(
         data["loop"] = sections.loop(ends[0], LOOP_STEPS, say)
     if "augment" in wanted:
         data["augment"] = sections.augment(ends[0], say)
+    if "data" in wanted:
+        data["data"] = sections.data(photographs, training[0].resolution, rounds, round_seconds, say)
     if "operations" in wanted:
         data["operations"] = [sections.operations(case, trace_folder, say) for case in ends]
     if "cam" in wanted:

@@ -121,6 +121,12 @@ def depthwise(case: Case, say: Say) -> dict[str, Any]:
     return {"case": str(case), "rows": [dataclasses.asdict(row) for row in rows]}
 
 
+def data(folder: str, side: int, rounds: int, round_seconds: float, say: Say) -> dict[str, Any]:
+    """Photographs into training crops, on one core; see `photographs.measure`."""
+    say(f"{folder}: crops of {side} pixels, on one core")
+    return isolated(f"{PACKAGE}.photographs", "measure", folder, side, rounds, round_seconds)
+
+
 def augment(case: Case, say: Say) -> dict[str, Any]:
     """What augmentation adds to a step; see `augment.measure`."""
     say(f"{case}: augmentation")

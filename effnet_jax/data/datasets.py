@@ -3,10 +3,10 @@
 No module here imports JAX, and TFDS and Pillow are imported only when images have to be decoded.
 """
 
-import numpy as np
+import os
 
 from effnet_jax.data import cache, digits, folder_layout, official, registry
-from effnet_jax.data.splits import Dataset, Split
+from effnet_jax.data.splits import Dataset, Split, take_validation
 from effnet_jax.errors import UserError
 
 
@@ -32,23 +32,34 @@ def load(
     image_size: int | None = None,
     held_out_fraction: float = 0.1,
     broken_images: str = "fail",
+    streaming: bool | None = None,
+    num_workers: int | None = None,
+    crop_fraction: float = 0.875,
+    crop_area: tuple[float, float] = (0.08, 1.0),
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Dataset:
-    """Loads dataset `name`, decoding it into the cache on first use; the arguments are the keys of config.dataset.
+    """Loads dataset `name`; the arguments are the keys of config.dataset.
+
+    A small one is decoded into the cache on first use; of one that streams nothing but the list of its images is made.
 
     The validation split is a stratified part of the official train split. It is the same in every run,
     whatever its seed, so that runs are compared on the same images, and a smaller one is part of a larger.
     Where a folder's own splits come in, see `folder_layout`.
 
     Args:
-      name: "cifar10", "cifar100", "digits", or "folder:PATH" for a folder of images.
+      name: "cifar10", "cifar100", "digits", "food101", "imagenet2012", or "folder:PATH" for a folder of images.
       data_dir: Folder of prepared TFDS data; empty for $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       manual_dir: Folder with the original archive under its own name; empty to download what is missing.
       cache_dir: Folder of decoded images; empty for $EFFNET_JAX_CACHE, else ~/.cache/effnet_jax.
       validation_examples: Images to hold out of the official train split; not for folders.
       resolution: Side in pixels of what the model sees.
-      image_size: Of folders: side in pixels at which their images are stored; None for `resolution`.
+      image_size: Of folders: side in pixels at which their images are stored; of what streams, of the crops of
+        training; None for `resolution`.
       held_out_fraction: Of folders: share of the images that is held out for each split they do not bring.
       broken_images: Of folders: "fail", or "skip" to do without images that cannot be read.
+      streaming: Whether images stay encoded on disk; None for folders no, and for others where they are large.
+      num_workers: Processes that decode what streams; None for one a core, 0 for threads.
+      crop_fraction, crop_area, crop_aspect: See `encoded.Reading` and `crops.RandomCrop`.
 
     Returns:
       The dataset, with the train images in a shuffled order that is always the same.
@@ -57,6 +68,21 @@ def load(
       UserError: If the dataset is unknown, absent or damaged, if it cannot be written where it must be, or if
         so many examples cannot be held out.
     """
+    if streams(name, streaming):
+        from effnet_jax.data import streamed  # needs Pillow
+        from effnet_jax.data.crops import RandomCrop
+        from effnet_jax.data.encoded import Reading
+
+        reading = Reading(
+            training_side=image_size or resolution,
+            evaluation_side=resolution,
+            crop_fraction=crop_fraction,
+            random_crop=RandomCrop(tuple(crop_area), tuple(crop_aspect)),
+            num_workers=os.cpu_count() if num_workers is None else num_workers,
+        )
+        if folder_layout.is_folder(name):
+            return streamed.folder(name, cache.root(cache_dir), reading, held_out_fraction, broken_images)
+        return streamed.prepared(name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples)
     if folder_layout.is_folder(name):
         from effnet_jax.data import folder  # needs Pillow
 
@@ -68,24 +94,22 @@ def load(
         cached = official.load(dataset_info, data_dir, manual_dir, cache.root(cache_dir))
         class_names, splits = cached.class_names, cached.splits
     images, labels = splits["train"]
-    count = _checked_validation_size(name, labels, validation_examples)
-    return Dataset(
-        info=dataset_info,
-        class_names=class_names,
-        splits={
-            "train": Split(images[count:], labels[count:]),
-            "validation": Split(images[:count], labels[:count]),
-            "test": Split(*splits["test"]),
-        },
-    )
+    held_out = take_validation(name, Split(images, labels), validation_examples)
+    return Dataset(dataset_info, class_names, {**held_out, "test": Split(*splits["test"])})
 
 
-def _checked_validation_size(name: str, labels: np.ndarray, validation_examples: int) -> int:
-    num_present = len(np.unique(labels))
-    largest = len(labels) - num_present
-    if not num_present <= validation_examples <= largest:
+def streams(name: str, streaming: bool | None) -> bool:
+    """Whether the images of a dataset stay on disk, by its name and `config.dataset.streaming`.
+
+    Raises:
+      UserError: If there is no such dataset, or it knows only the other way.
+    """
+    if folder_layout.is_folder(name):
+        return bool(streaming)
+    is_large = registry.info(name).image_size is None
+    if streaming is not None and streaming != is_large:
         raise UserError(
-            f"validation_examples={validation_examples} cannot be held out of the {len(labels)} training "
-            f"images of {name}: choose a number from {num_present}, one a class, to {largest}"
+            f"{name} {'is too large to be held decoded' if is_large else 'is small and lives on the device'}: "
+            f"leave config.dataset.streaming unset"
         )
-    return validation_examples
+    return is_large

@@ -11,7 +11,7 @@ import numpy as np
 from effnet_jax.data import cache, files, folder_layout, images
 from effnet_jax.data.folder_layout import Layout
 from effnet_jax.data.registry import DatasetInfo
-from effnet_jax.data.splits import Dataset, Split, stratified_order
+from effnet_jax.data.splits import Dataset, Split, hold_out, stratified_order
 from effnet_jax.errors import UserError
 
 FAIL, SKIP = "fail", "skip"
@@ -33,7 +33,7 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
         than there is, or a split would lack a class.
     """
     layout = folder_layout.find(name)
-    folder = cache_root / f"folder-{_fingerprint(layout, image_size, broken_images)}"
+    folder = cache_root / f"folder-{fingerprint(layout, image_size, broken_images)}"
     try:
         cached = cache.read(folder)
     except cache.CorruptCache as error:
@@ -42,7 +42,8 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
     cached = cached or cache.write(folder, _decode(layout, image_size, broken_images))
     mean, std = _statistics(cached.splits["train"][0])
     train_size = len(cached.splits["train"][1])
-    splits = _hold_out(name, cached.splits, len(cached.class_names), held_out_fraction)
+    present = {split: Split(*arrays) for split, arrays in cached.splits.items()}
+    splits = hold_out(name, present, len(cached.class_names), held_out_fraction)
     dataset_info = DatasetInfo(
         name=name,
         num_classes=len(layout.class_names),
@@ -54,7 +55,7 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
     return Dataset(dataset_info, cached.class_names, splits)
 
 
-def _fingerprint(layout: Layout, image_size: int, broken_images: str) -> str:
+def fingerprint(layout: Layout, image_size: int, broken_images: str) -> str:
     """Changes with every name, size and time of change of a file, and with what is made of them."""
     digest = hashlib.sha256(f"{cache.FORMAT} {image_size} {broken_images}".encode())
     for split, entries in layout.splits.items():
@@ -75,17 +76,26 @@ def _decode(layout: Layout, image_size: int, broken_images: str) -> cache.Cached
             split: _decode_split(entries, image_size, broken, progress) for split, entries in layout.splits.items()
         }
     if broken:
-        shown = "; ".join(broken[:_MAX_NAMES_SHOWN]) + ("; ..." if len(broken) > _MAX_NAMES_SHOWN else "")
-        if broken_images == FAIL:
-            raise UserError(
-                f"{len(broken)} of {total} images cannot be used ({shown}): mend or remove them, or set "
-                f"--config.dataset.broken_images={SKIP}"
-            )
-        files.say(f"{len(broken)} of {total} images cannot be used and are left out ({shown})")
+        report(broken, total, broken_images)
     arrays, labels = splits["train"]
     order = stratified_order(labels)
     splits["train"] = (arrays[order], labels[order])
     return cache.Cached(layout.class_names, splits, str(layout.path))
+
+
+def report(broken: list[str], total: int, broken_images: str) -> None:
+    """Names some of the images that cannot be used.
+
+    Raises:
+      UserError: There must be none.
+    """
+    shown = "; ".join(broken[:_MAX_NAMES_SHOWN]) + ("; ..." if len(broken) > _MAX_NAMES_SHOWN else "")
+    if broken_images == FAIL:
+        raise UserError(
+            f"{len(broken)} of {total} images cannot be used ({shown}): mend or remove them, or set "
+            f"--config.dataset.broken_images={SKIP}"
+        )
+    files.say(f"{len(broken)} of {total} images cannot be used and are left out ({shown})")
 
 
 def _decode_split(
@@ -135,25 +145,3 @@ def _statistics(arrays: np.ndarray) -> tuple[tuple[float, float, float], tuple[f
     mean = counts @ levels / counts[0].sum()
     std = np.sqrt(counts @ levels**2 / counts[0].sum() - mean**2)
     return tuple(mean.tolist()), tuple(np.maximum(std, 1 / 255).tolist())  # one colour all over must not divide by 0
-
-
-def _hold_out(name: str, splits: dict[str, cache.Arrays], num_classes: int, fraction: float) -> dict[str, Split]:
-    """Takes what the folder does not bring from the front of its training split, "validation" first."""
-    arrays, labels = splits["train"]
-    count = max(1, round(fraction * len(labels)))
-    held_out, start = {}, 0
-    for split in ("validation", "test"):
-        if split in splits:
-            held_out[split] = Split(*splits[split])
-        else:
-            held_out[split] = Split(arrays[start : start + count], labels[start : start + count])
-            start += count
-    split_of = {"train": Split(arrays[start:], labels[start:]), **held_out}
-    missing = num_classes - len(np.unique(split_of["train"].labels))
-    if missing:
-        taken = min(start, len(labels))
-        raise UserError(
-            f"{taken} of the {len(labels)} training images of {name} are held out, and {missing} classes have none "
-            f"left: add images, or lower --config.dataset.held_out_fraction ({fraction})"
-        )
-    return split_of

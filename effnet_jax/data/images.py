@@ -1,9 +1,10 @@
 """Reading image files of any common kind, and cutting and resizing what was read."""
 
+import contextlib
 import io
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -36,14 +37,26 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
 
 
 def _decode(file: str | pathlib.Path | BinaryIO, name: str, is_empty: Callable[[], bool]) -> np.ndarray:
+    with opened(file, name, is_empty) as image:
+        return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+
+
+@contextlib.contextmanager
+def opened(
+    file: str | pathlib.Path | BinaryIO, name: str, is_empty: Callable[[], bool] = lambda: False
+) -> Iterator[Image.Image]:
+    """Opens an image for a block that decodes it; nothing but its header is read before.
+
+    Raises:
+      UnreadableImageError: There, or in the block, the image turns out to be none, truncated or absurdly large.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableImageError(f"{name}: {image.width}x{image.height} pixels are too many")
-                image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+                yield image
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"{name}: {'an empty file' if is_empty() else 'not an image'}") from error
     except Image.DecompressionBombError as error:
@@ -53,14 +66,16 @@ def _decode(file: str | pathlib.Path | BinaryIO, name: str, is_empty: Callable[[
         raise UnreadableImageError(f"{name}: cannot be read ({reason})") from error
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Converts an image of any mode; transparency is laid on white."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bits of grey
-        return np.repeat((np.asarray(image, np.float32) / 257).astype(np.uint8)[..., None], 3, axis=-1)
+        grey = (np.asarray(image, np.float32) / 257).astype(np.uint8)
+        return Image.fromarray(np.repeat(grey[..., None], 3, axis=-1))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(background, rgba)
-    return np.asarray(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 def crop_box(height: int, width: int, crop_fraction: float) -> tuple[int, int, int]:

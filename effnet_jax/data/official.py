@@ -1,12 +1,21 @@
 """Datasets that TFDS prepares: found or prepared, and decoded into the cache on first use."""
 
+import functools
 import os
 from pathlib import Path
 
-from effnet_jax.data import cache, files, prepare, records
+from effnet_jax.data import cache, files, food101, imagenet2012, prepare, records
 from effnet_jax.data.registry import DatasetInfo
 from effnet_jax.data.splits import stratified_order
 from effnet_jax.errors import UserError
+
+# (data directory, folder of the user's archives or "") -> nothing; the dataset is in the data directory then.
+_PREPARE = {
+    "cifar10": functools.partial(prepare.prepare, "cifar10"),
+    "cifar100": functools.partial(prepare.prepare, "cifar100"),
+    "food101": food101.make,
+    "imagenet2012": imagenet2012.make,
+}
 
 
 def load(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cache_root: Path) -> cache.Cached:
@@ -51,12 +60,13 @@ def prepared_data(dataset_info: DatasetInfo, data_dir: str, manual_dir: str) -> 
       UserError: If it is damaged, cannot be had, or cannot be written where it must be.
     """
     source, name = data_root(data_dir), dataset_info.name
-    prepared = records.find(name, source, dataset_info.num_classes)
+    find = functools.partial(records.find, name, source, dataset_info.num_classes, dataset_info.test_split)
+    prepared = find()
     if prepared is None:
         if _is_mistyped(data_dir):
             raise UserError(f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first")
-        prepare.prepare(name, source, manual_dir)
-        prepared = records.find(name, source, dataset_info.num_classes)
+        _PREPARE[name](source, manual_dir)
+        prepared = find()
     return prepared
 
 

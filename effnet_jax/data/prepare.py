@@ -6,58 +6,38 @@ keys and layout are TFDS's, and `tfds.builder(name, data_dir=...)` reads the res
 
 import contextlib
 import dataclasses
-import errno
-import hashlib
-import http.client
 import io
-import os
-import queue
 import tarfile
 import tempfile
-import threading
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.data import files
+from effnet_jax.data import download, files
 from effnet_jax.errors import UserError
 
-# A host that does not answer is given up after this; TFDS itself retries for minutes.
-CONNECT_SECONDS = 5.0
-STALL_SECONDS = 30.0
-
-_CHUNK_BYTES = 2**20
 # Room for the archive, and for the ArrayRecord files made from it: each is below 200 MiB.
 _ROOM_BYTES = 200 * 2**20
+WAY_OUT = "set dataset.data_dir or TFDS_DATA_DIR to a folder that can take it"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclasses.dataclass(frozen=True)
-class Archive:
+class Archive(download.Download):
     """An original archive of the CIFAR family: the "binary version", which holds no pickles.
 
     Attributes:
-      url: Where to download it.
-      sha256: Of the whole file, as TFDS records it in url_checksums/.
+      url, sha256: See `Download`.
       folder: Top folder inside the archive.
       split_files: Image files by split, in order. A record is one byte per entry of `label_files`, then
         3072 bytes of red, green and blue planes of 32x32.
       label_files: Files with one class name a line, by feature, in the order of the bytes in a record.
     """
 
-    url: str
-    sha256: str
     folder: str
     split_files: dict[str, tuple[str, ...]]
     label_files: dict[str, str]
-
-    @property
-    def file_name(self) -> str:
-        return self.url.rpartition("/")[2]
 
 
 ARCHIVES = {
@@ -94,18 +74,18 @@ def prepare(name: str, data_dir: Path, manual_dir: str) -> None:
         written or has no room, or TFDS is not installed. Nothing that looks whole is left then.
     """
     archive = ARCHIVES[name]
-    _import_tfds(name)  # before a long download
+    import_tfds(name)  # before a long download
     if manual_dir:
-        path = _manual_archive(archive, Path(manual_dir).expanduser())
-    way_out = "set dataset.data_dir or TFDS_DATA_DIR to a folder that can take it"
-    files.make_room(data_dir, _ROOM_BYTES if manual_dir else 2 * _ROOM_BYTES, way_out)
-    with files.disk_errors(data_dir, way_out):
+        path = download.manual(archive, Path(manual_dir).expanduser())
+    files.make_room(data_dir, _ROOM_BYTES if manual_dir else 2 * _ROOM_BYTES, WAY_OUT)
+    with files.disk_errors(data_dir, WAY_OUT):
         if not manual_dir:
-            path = _downloaded_archive(name, archive, data_dir)
+            path = download.downloaded(name, archive, data_dir)
         _build(name, archive, path, data_dir)
 
 
-def _import_tfds(name: str):
+def import_tfds(name: str):
+    """Returns the module, or raises a `UserError` where something that preparing needs is missing."""
     try:
         import importlib_resources  # noqa: F401  (TFDS needs it to prepare and does not ask for it)
         import tensorflow_datasets
@@ -118,112 +98,9 @@ def _import_tfds(name: str):
     return tensorflow_datasets
 
 
-def _manual_archive(archive: Archive, manual_dir: Path) -> Path:
-    path = manual_dir / archive.file_name
-    if not path.is_file():
-        raise UserError(
-            f"{path} is not there: put the original {archive.file_name} into dataset.manual_dir, "
-            "or leave dataset.manual_dir empty to download it"
-        )
-    found = _sha256(path)
-    if found != archive.sha256:
-        raise UserError(
-            f"{path} is damaged or not the original (SHA-256 expected {archive.sha256}, found {found}): "
-            "get it again, or leave dataset.manual_dir empty to download it"
-        )
-    return path
-
-
-def _downloaded_archive(name: str, archive: Archive, data_dir: Path) -> Path:
-    """Returns the archive in `<data_dir>/downloads`, which is downloaded unless it is there already.
-
-    Raises:
-      UserError: If the host does not answer within `CONNECT_SECONDS`, or the download breaks off or differs.
-    """
-    path = data_dir / "downloads" / archive.file_name
-    if path.is_file() and _sha256(path) == archive.sha256:
-        return path
-    try:
-        response = _open(archive.url)
-    except (OSError, http.client.HTTPException) as error:
-        host = urllib.parse.urlsplit(archive.url).netloc
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UserError(
-            f"{name} is not in {data_dir} and cannot be downloaded from {host} ({reason}): either set "
-            f"dataset.data_dir or TFDS_DATA_DIR to a folder with prepared TFDS data ({name}/<version>/), or "
-            f"put the original {archive.file_name} into a folder and set dataset.manual_dir to that folder"
-        ) from error
-    path.parent.mkdir(exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=f".{archive.file_name}.", suffix=".part", dir=path.parent)
-    try:
-        with response, open(descriptor, "wb") as file:
-            found = _copy(response, file, archive.url)
-        if found != archive.sha256:
-            raise UserError(
-                f"what {archive.url} sent is damaged (SHA-256 expected {archive.sha256}, found {found}): "
-                f"run the command again, or put the original {archive.file_name} into dataset.manual_dir"
-            )
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-    return path
-
-
-def _open(url: str) -> http.client.HTTPResponse:
-    """Opens `url`, honouring the proxy variables, and gives up after `CONNECT_SECONDS` whatever hangs.
-
-    A name server that does not answer blocks for longer than any socket's timeout, hence the thread.
-    """
-    answers: queue.Queue = queue.Queue()
-
-    def ask() -> None:
-        try:
-            answers.put(urllib.request.urlopen(url, timeout=STALL_SECONDS))
-        except Exception as error:  # raised again below, in the thread that asked
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=CONNECT_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} s") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _copy(response: http.client.HTTPResponse, file: io.BufferedWriter, url: str) -> str:
-    """Copies a response into `file` and returns the SHA-256 of what came."""
-    digest = hashlib.sha256()
-    done, total = 0, int(response.headers.get("Content-Length", 0))  # absent when sent in chunks
-    with files.Progress(f"downloading {url}", total, "bytes") as progress:
-        while True:
-            try:
-                chunk = response.read(_CHUNK_BYTES)
-                if not chunk and done < total:  # no error to http.client
-                    raise ConnectionError("the connection was closed")
-            except (OSError, http.client.HTTPException) as error:  # of reading; those of writing pass
-                raise UserError(
-                    f"the download of {url} broke off after {done:,} of {total:,} bytes ({error}): "
-                    "run the command again"
-                ) from error
-            if not chunk:
-                return digest.hexdigest()
-            digest.update(chunk)
-            file.write(chunk)
-            done += len(chunk)
-            progress.advance(len(chunk))
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
     """Runs TFDS's machinery over the archive; another process that finishes first is as good as this one."""
-    tfds = _import_tfds(name)
+    tfds = import_tfds(name)
     from tensorflow_datasets.image_classification import cifar
 
     parent = {"cifar10": cifar.Cifar10, "cifar100": cifar.Cifar100}[name]
@@ -246,7 +123,12 @@ def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
     Builder.name = name
     tfds.disable_progress_bar()
     # TFDS reports on stdout, which belongs to results, and wants a folder for downloads although it has none.
-    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused, progress:
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        tempfile.TemporaryDirectory() as unused,
+        progress,
+        files.array_record_errors(),
+    ):
         builder = Builder(data_dir=data_dir, file_format="array_record")
         try:
             builder.download_and_prepare(
@@ -255,12 +137,6 @@ def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
         except OSError:
             if not (Path(builder.data_path) / "dataset_info.json").is_file():
                 raise
-        except RuntimeError as error:
-            # The writer of ArrayRecord reports what the system said in words only.
-            for code in (errno.ENOSPC, errno.EDQUOT):
-                if os.strerror(code) in str(error):
-                    raise OSError(code, os.strerror(code)) from error
-            raise
 
 
 def _read_members(archive: Archive, path: Path) -> dict[str, bytes]:

@@ -38,6 +38,10 @@ class Preprocess:
             images = jnp.clip(jax.image.resize(images, shape, "bicubic", antialias=True), 0.0, 255.0)
         return self.normalize(images)
 
+    def of_cut_images(self) -> "Preprocess":
+        """Returns the rule for images that are stored as their central square already."""
+        return dataclasses.replace(self, crop_fraction=1.0)
+
     def normalize(self, images: jax.Array) -> jax.Array:
         """Normalises [N, resolution, resolution, 3] in 0..255, as `on_host` gives them; nothing is cropped."""
         # One multiply-add an element; the constants are folded at compile time.

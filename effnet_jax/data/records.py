@@ -20,6 +20,7 @@ from effnet_jax.data import files
 from effnet_jax.errors import UserError
 
 _SAMPLE_BYTES = 2**16
+_ID_FEATURES = ("id", "file_name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,10 @@ class Prepared:
         return {split: sum(count for _, count in shards) for split, shards in self.shards.items()}
 
 
-def find(name: str, data_dir: Path, num_classes: int) -> Prepared | None:
+def find(name: str, data_dir: Path, num_classes: int, test_split: str = "test") -> Prepared | None:
     """Returns what TFDS prepared of dataset `name` under `data_dir`: its newest version, or None.
+
+    Its split `test_split` is called "test" here, and others than that and "train" are left out.
 
     Raises:
       UserError: If it is there but cannot be used: a file is missing or unreadable, the format is neither
@@ -65,9 +68,11 @@ def find(name: str, data_dir: Path, num_classes: int) -> Prepared | None:
         found_classes = int(features["featuresDict"]["features"]["label"]["classLabel"]["numClasses"])
         # The format is written since TFDS 4.2; before, there was only TFRecord.
         record_format = stated.get("fileFormat", "tfrecord")
+        ours = {"train": "train", test_split: "test"}
         shards = {
-            split["name"]: _shards(folder, name, split["name"], record_format, split["shardLengths"])
+            ours[split["name"]]: _shards(folder, name, split["name"], record_format, split["shardLengths"])
             for split in stated["splits"]
+            if split["name"] in ours
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder} holds no readable TFDS dataset ({error!r}): {_mend(folder)}") from error
@@ -79,7 +84,7 @@ def find(name: str, data_dir: Path, num_classes: int) -> Prepared | None:
     if found_classes != num_classes:
         raise UserError(f"{folder} has {found_classes} classes where {name} has {num_classes}: {_mend(folder)}")
     if not {"train", "test"} <= set(shards):
-        raise UserError(f"{folder} lacks the split train or test: {_mend(folder)}")
+        raise UserError(f"{folder} lacks the split train or {test_split}: {_mend(folder)}")
     names_file = folder / "label.labels.txt"
     names = names_file.read_text().split() if names_file.is_file() else list(map(str, range(num_classes)))
     if len(names) != num_classes:
@@ -196,7 +201,7 @@ def examples(prepared: Prepared, path: Path, stated: int) -> Iterator[Example]:
             if not 0 <= label < len(prepared.class_names):
                 raise ValueError(f"label {label}")
             (image,) = feature["image"].bytes_list.value
-            ids = feature["id"].bytes_list.value if "id" in feature else ()
+            ids = [feature[key].bytes_list.value[0] for key in _ID_FEATURES if key in feature]
             yield Example(image, label, ids[0].decode() if ids else "")
 
 

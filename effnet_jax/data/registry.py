@@ -12,19 +12,26 @@ class DatasetInfo:
     Attributes:
       name: What configs call it.
       num_classes: Number of labels.
-      image_size: Height and width of the stored images.
+      image_size: Height and width of the stored images; None where each has its own. Such a set is large, and
+        its images stay on disk.
       split_sizes: Number of images in the official splits "train" and "test".
-      mean: Of each channel over the official training images, as a fraction of 255.
+      mean: Of each channel over the official training images, as a fraction of 255; where images stay on disk, that
+        of ImageNet, by convention.
       std: Standard deviation, likewise.
+      test_split: What TFDS calls the split that models are judged by.
     """
 
     name: str
     num_classes: int
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     split_sizes: dict[str, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    test_split: str = "test"
 
+
+# What every ImageNet model of EfficientNet's authors and of torchvision is trained with.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Mean and standard deviation of cifar100 and digits are recomputed from the images in tests/data.
 DATASETS = {
@@ -55,6 +62,24 @@ DATASETS = {
             split_sizes={"train": 1438, "test": 359},
             mean=(0.30552774, 0.30552774, 0.30552774),
             std=(0.37598182, 0.37598182, 0.37598182),
+        ),
+        DatasetInfo(
+            name="food101",
+            num_classes=101,
+            image_size=None,
+            split_sizes={"train": 75_750, "test": 25_250},
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            test_split="validation",
+        ),
+        DatasetInfo(
+            name="imagenet2012",
+            num_classes=1000,
+            image_size=None,
+            split_sizes={"train": 1_281_167, "test": 50_000},  # of the real test split no labels are published
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            test_split="validation",
         ),
     )
 }

@@ -17,7 +17,9 @@ from effnet_jax.data.images import UnreadableImageError
 IMBALANCE = 10.0  # a largest class of more than so many times the smallest counts as a problem
 STATISTICS_TOLERANCE = 1e-3  # of mean and deviation against the recorded ones
 
-_IMAGES_AT_A_TIME = 1024
+SAMPLE_SIDE = 64  # pixels that samples have at least, where the images do
+
+_IMAGES_AT_A_TIME = 256
 
 
 @dataclasses.dataclass
@@ -27,7 +29,7 @@ class SplitFindings:
     Attributes:
       counts: Readable images by class name.
       unreadable: A sentence an image, or a file of records, that cannot be decoded.
-      wrong_size: "name: HxW" for each image of another size than the dataset's; nothing for folders.
+      wrong_size: "name: HxW" for each image of another size than the dataset's; nothing where each has its own.
       sizes: Number of images by (height, width).
       names: Names of the images by digest of their pixels and size.
       labels: Labels by the same.
@@ -123,7 +125,7 @@ class Findings:
             return
         if found.images + len(found.unreadable) != facts.split_sizes[split]:
             yield f"{split}: {found.images:,} images, officially {facts.split_sizes[split]:,}"
-        elif split == "train":
+        elif split == "train" and facts.image_size is not None:
             for what, ours, recorded in (("mean", found.mean, facts.mean), ("deviation", found.std, facts.std)):
                 if np.abs(ours - recorded).max() > STATISTICS_TOLERANCE:
                     yield f"{split}: {what} {np.round(ours, 4).tolist()}, recorded {np.round(recorded, 4).tolist()}"
@@ -189,10 +191,11 @@ def _add(
     class_name, size = source.class_names[entry.label], result.pixels.shape[:2]
     found.counts[class_name] += 1
     found.sizes[size] += 1
-    if source.facts is not None and size != source.facts.image_size:
+    if source.facts is not None and source.facts.image_size not in (None, size):
         found.wrong_size.append(f"{entry.name}: {size[0]}x{size[1]}")
     found.names.setdefault(result.digest, []).append(entry.name)
     found.labels.setdefault(result.digest, set()).add(entry.label)
     found.levels += result.levels
     if len(found.samples[class_name]) < samples_per_class:
-        found.samples[class_name].append(result.pixels)
+        step = max(1, min(size) // SAMPLE_SIDE)  # of a photograph no more is kept than the picture shows
+        found.samples[class_name].append(result.pixels[::step, ::step].copy())

@@ -8,12 +8,12 @@ import numpy as np
 
 from effnet_jax import scaling
 from effnet_jax.architecture import Architecture
+from effnet_jax.data.registry import IMAGENET_MEAN, IMAGENET_STD
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
 
 Tensors = dict[str, np.ndarray]
 Channels = tuple[float, ...]
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INCEPTION_MEAN = INCEPTION_STD = (0.5, 0.5, 0.5)
 CROP_PADDING = 32  # the authors' evaluation: a central crop of resolution / (resolution + 32)
 TF_BN_EPSILON, TORCH_BN_EPSILON = 1e-3, 1e-5

@@ -1,6 +1,7 @@
 """Exact evaluation of a split: padded, masked, every example once on any number of devices."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,33 +9,43 @@ import jax
 import ml_collections
 
 from effnet_jax import sharding
-from effnet_jax.data import datasets, pipeline
-from effnet_jax.data.pipeline import Pipeline, ResidentSplit
+from effnet_jax.data import datasets
+from effnet_jax.data.pipeline import Pipeline, Window
 from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.sources import Source, open_split
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint, metrics
 from effnet_jax.training.step import make_eval_step
 
+BATCHES_AHEAD = 8  # that the device may lag behind the host
+
 
 class Evaluator:
-    """Evaluates variables of one model on splits that live on the device."""
+    """Evaluates variables of one model on splits."""
 
     def __init__(self, model: nn.Module, pipeline: Pipeline, batch_size: int):
         eval_step = make_eval_step(model)
 
-        def step(variables: Any, split: ResidentSplit, start: jax.Array) -> dict[str, jax.Array]:
-            return eval_step(variables, pipeline.eval_batch(split, start, batch_size))
+        def step(variables: Any, window: Window) -> dict[str, jax.Array]:
+            return eval_step(variables, pipeline.eval_batch(window, batch_size))
 
         self._step = jax.jit(step)
         self._batch_size = batch_size
 
-    def __call__(self, variables: Any, split: ResidentSplit) -> dict[str, float]:
-        """Returns {"count", "loss", "accuracy", "top5_accuracy"} over all examples of `split`."""
-        starts = range(0, split.count, self._batch_size)
-        batches = jax.device_get([self._step(variables, split, start) for start in starts])
-        sums = {key: sum(batch[key].item() for batch in batches) for key in batches[0]}
-        return {"count": sums["count"], **metrics.rates(sums)}
+    def __call__(self, weights: Sequence[Any], source: Source) -> list[dict[str, float]]:
+        """Returns {"count", "loss", "accuracy", "top5_accuracy"} over all examples for each of several variables."""
+        batches = []
+        for window in source.windows(self._batch_size):
+            batches.append([self._step(variables, window) for variables in weights])
+            if len(batches) > BATCHES_AHEAD:  # streamed images would pile up on the device
+                jax.block_until_ready(batches[-BATCHES_AHEAD])
+        return [_figures(sums) for sums in zip(*jax.device_get(batches))]
+
+
+def _figures(batches: Sequence[dict[str, Any]]) -> dict[str, float]:
+    sums = {key: sum(batch[key].item() for batch in batches) for key in batches[0]}
+    return {"count": sums["count"], **metrics.rates(sums)}
 
 
 def load_dataset(options: ml_collections.ConfigDict) -> datasets.Dataset:
@@ -74,8 +85,8 @@ def evaluate_checkpoint(
     if data_dir is not None:
         options.data_dir = data_dir
     preprocess = Preprocess(**loaded.metadata["preprocess"])
-    pipe = Pipeline(mesh, preprocess, augment=None, num_classes=len(loaded.metadata["class_names"]))
+    pipe = Pipeline(mesh, preprocess.of_cut_images(), augment=None, num_classes=len(loaded.metadata["class_names"]))
     model = create_model(**loaded.metadata["model"])
-    data = pipeline.to_device(load_dataset(options).splits[split], mesh)
-    figures = Evaluator(model, pipe, batch_size)(sharding.put_replicated(loaded.variables, mesh), data)
+    source = open_split(load_dataset(options).splits[split], mesh)
+    (figures,) = Evaluator(model, pipe, batch_size)([sharding.put_replicated(loaded.variables, mesh)], source)
     return {"split": split, **figures, "step": loaded.step, "ema": loaded.ema}

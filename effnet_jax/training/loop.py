@@ -56,7 +56,7 @@ def train_and_evaluate(
         setup = build(config)
         workdir.claim(folder, config)
         checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
-        run = _Run(config, folder, setup, checkpoints)
+        run = stack.enter_context(contextlib.closing(_Run(config, folder, setup, checkpoints)))
         with RunLog(folder, run.step, setup.plan.num_train_steps) as log:
             for line in _announcement(config, setup, run.step):
                 log.say(line)
@@ -75,13 +75,15 @@ class _Run:
     def __init__(self, config: ml_collections.ConfigDict, folder: pathlib.Path, setup: Setup, checkpoints: Checkpoints):
         self._config, self._folder, self._setup, self._checkpoints = config, folder, setup, checkpoints
         self._started, self._seconds_before = time.perf_counter(), 0.0
-        latest = checkpoints.latest_step()
+        latest, data_state = checkpoints.latest_step(), None
         if latest is None:
             self._state = setup.fresh_state()
         else:
             self._state = checkpoints.restore(latest, setup.abstract_state())
-            self._seconds_before = checkpoints.metadata(latest)["wall_seconds"]
+            metadata = checkpoints.metadata(latest)
+            self._seconds_before, data_state = metadata["wall_seconds"], metadata["data"]
         self.step = int(self._state.step)
+        self._feeds = setup.feeds(self.step, data_state)
 
     def train(self, log: RunLog, stop: StopRequest, on_validation: Callable[[int, float], None]) -> None:
         """Runs the updates that are left, with everything that is due between them.
@@ -92,17 +94,14 @@ class _Run:
           RunInterrupted: a stop was requested; the run has been saved.
           UserError: the loss became non-finite.
         """
-        plan, split = self._setup.plan, self._setup.splits["train"]
-        best_score, epoch, order = self._checkpoints.best_score(), None, None
+        plan, first_step = self._setup.plan, self.step
+        best_score = self._checkpoints.best_score()
         while self.step < plan.num_train_steps:
             if stop.requested:
                 self._save_and_stop()
-            compiles = epoch is None
-            if epoch != self.step // plan.steps_per_epoch:
-                epoch = self.step // plan.steps_per_epoch
-                order = self._setup.order(epoch)
+            compiles = self.step == first_step
             updates = plan.dispatch(self.step)
-            self._state, token = self._setup.train_steps(self._state, split, order, updates)
+            self._state, token = self._setup.train_steps(self._state, self._feeds.at(self.step), updates)
             self.step += updates
             log.dispatched(updates, updates * plan.batch_size, token)
             if compiles:  # which is no training time
@@ -123,6 +122,10 @@ class _Run:
                 on_validation(self.step, _score(validation))
             if validation is not None or plan.is_due(plan.checkpoint_every, self.step):
                 log.restart_clock()
+
+    def close(self) -> None:
+        """Ends what reads data in the background."""
+        self._feeds.close()
 
     def finish(self, log: RunLog) -> dict[str, Any]:
         """Evaluates the selected and the last weights on the test split; returns what results.json holds."""
@@ -172,10 +175,11 @@ class _Run:
 
     def _evaluate(self, state: TrainState, split: str) -> dict[str, float]:
         """Figures of the raw weights and, prefixed with "ema_", of their moving averages."""
-        figures = self._setup.evaluate(state.variables, self._setup.splits[split])
+        weights = [state.variables]
         if state.ema is not None:
-            averaged = sharding.put_replicated(state.averaged_variables(), self._setup.mesh)
-            ema = self._setup.evaluate(averaged, self._setup.splits[split])
+            weights.append(sharding.put_replicated(state.averaged_variables(), self._setup.mesh))
+        figures, *averaged = self._setup.evaluate(weights, self._setup.splits[split])
+        for ema in averaged:
             figures |= {f"ema_{key}": value for key, value in ema.items() if key != "count"}
         return figures
 
@@ -184,6 +188,7 @@ class _Run:
         metadata = self._setup.description | {
             "step": self.step,
             "wall_seconds": self._wall_seconds(),
+            "data": self._feeds.state(),
             "validation": validation,
             "selected_weights": _better_weights(validation, self._state),
         }

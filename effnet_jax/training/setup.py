@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from effnet_jax import environment, sharding
 from effnet_jax.architecture import Counts
-from effnet_jax.data import datasets, pipeline
+from effnet_jax.data import datasets, pipeline, sources
 from effnet_jax.data.augment.augmentation import Augmentation
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
@@ -32,8 +32,8 @@ from effnet_jax.training.transfer import Origin
 # longer to compile than the training step of a small model.
 QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 
-# (state, training split, order of the epoch, number of updates) -> (state, a small array to wait for)
-TrainSteps = Callable[[TrainState, pipeline.ResidentSplit, jax.Array, int], tuple[TrainState, jax.Array]]
+# (state, what the steps read, number of updates) -> (state, a small array to wait for)
+TrainSteps = Callable[[TrainState, pipeline.Feed, int], tuple[TrainState, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Setup:
 
     Attributes:
       plan: when things happen.
-      splits: "train", "validation" and "test", on the device.
+      splits: "train", "validation" and "test".
       schedule: learning rate by step.
-      order: epoch -> the order int32 [train count] of its examples.
+      feeds: (updates done, what a checkpoint kept) -> what the updates from there on read.
       state_from: makes the state of step 0 of the variables that are taken over.
       kept: those variables by path; empty where all are initialised.
       zero_metrics: makes empty metric sums.
       train_steps: runs a number of updates; donates the state.
-      evaluate: (variables, split) -> figures.
+      evaluate: (several variables, split) -> figures of each.
       description: what makes a checkpoint self-describing; see checkpoint.py.
       counts: parameters and MACs.
       mesh: the devices.
@@ -57,9 +57,9 @@ class Setup:
     """
 
     plan: Plan
-    splits: dict[str, pipeline.ResidentSplit]
+    splits: dict[str, sources.Source]
     schedule: optax.Schedule
-    order: Callable[[int], jax.Array]
+    feeds: Callable[[int, sources.State | None], sources.Feeds]
     state_from: Callable[[dict[Path, np.ndarray]], TrainState]
     kept: dict[Path, np.ndarray]
     zero_metrics: Callable[[], dict[str, jax.Array]]
@@ -97,47 +97,23 @@ def build(config: ml_collections.ConfigDict) -> Setup:
     plan = Plan.from_config(config, len(data.splits["train"].labels), mesh.size)
     init_key, order_key, augment_key, update_key = jax.random.split(jax.random.key(config.seed), 4)
     seen = origin.preprocess if origin else data.info  # weights go with the normalisation they were trained with
-    preprocess = Preprocess(config.dataset.resolution, seen.mean, seen.std)
-    pipe = pipeline.Pipeline(mesh, preprocess, Augmentation.from_config(config.augment), config.model.num_classes)
-    splits = {name: pipeline.to_device(split, mesh) for name, split in data.splits.items()}
-    num_mixed_steps = round(config.augment.mix_until * plan.num_train_steps)
-    schedule = learning_rate_schedule(
-        config.optimizer,
-        batch_size=plan.batch_size,
-        steps_per_epoch=plan.steps_per_epoch,
-        num_train_steps=plan.num_train_steps,
-    )
+    preprocess = Preprocess(config.dataset.resolution, seen.mean, seen.std, data.crop_fraction)
+    augment = Augmentation.from_config(config.augment)
+    pipe = pipeline.Pipeline(mesh, preprocess.of_cut_images(), augment, config.model.num_classes)
+    splits = {name: sources.open_split(split, mesh) for name, split in data.splits.items()}
     initialise = functools.partial(init_variables, model, init_key, config.dataset.resolution)
     shapes = jax.eval_shape(initialise)
-    kept = origin.kept(shapes, data.class_names, options) if origin else {}
-    factors = learning_rate_factors(config.optimizer.learning_rate_factors, shapes["params"])
-    freezing = Freezing.of(model, shapes, (path for path, factor in factors.items() if not factor))
-    tx = scaled(make_optimizer(config.optimizer, schedule, shapes["batch_stats"]), factors)
-    update = make_update(
-        model,
-        tx,
-        update_key,
-        label_smoothing=config.label_smoothing,
-        ema_decay=config.ema_decay,
-        accumulation_steps=config.optimizer.accumulation_steps,
-        freezing=freezing,
-    )
-
-    @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh), compiler_options=QUICK_COMPILE)
-    def state_from(kept: dict[Path, jax.Array]) -> TrainState:
-        variables = unflatten_dict(flatten_dict(initialise()) | kept)
-        return create_state(variables, tx, ema=config.ema_decay > 0, freezing=freezing)
-
-    notes = origin.describe(model, data.class_names) if origin else []
+    learning = _Learning.from_config(config, model, plan, shapes)
+    num_mixed_steps = round(config.augment.mix_until * plan.num_train_steps)
     return Setup(
         plan=plan,
         splits=splits,
-        schedule=schedule,
-        order=lambda epoch: pipeline.epoch_order(order_key, epoch, splits["train"].count),
-        state_from=state_from,
-        kept=kept,
+        schedule=learning.schedule,
+        feeds=functools.partial(splits["train"].feeds, order_key, plan.batch_size),
+        state_from=_state_from(config, mesh, initialise, learning),
+        kept=origin.kept(shapes, data.class_names, options) if origin else {},
         zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
-        train_steps=_train_steps(update, pipe, plan, augment_key, num_mixed_steps),
+        train_steps=_train_steps(learning.update(config, model, update_key), pipe, plan, augment_key, num_mixed_steps),
         evaluate=Evaluator(model, pipe, config.eval_batch_size),
         description={
             "model": options,
@@ -148,8 +124,65 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         },
         counts=model.architecture.count(config.dataset.resolution, config.model.num_classes),
         mesh=mesh,
-        notes=(*notes, *freezing.describe(shapes["params"])),
+        notes=(
+            *(origin.describe(model, data.class_names) if origin else []),
+            *learning.freezing.describe(shapes["params"]),
+        ),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Learning:
+    """How parameters move, and which.
+
+    Attributes:
+      schedule: learning rate by step.
+      tx: update rule of the parameters that are trained.
+      freezing: what is not trained.
+    """
+
+    schedule: optax.Schedule
+    tx: optax.GradientTransformation
+    freezing: Freezing
+
+    @classmethod
+    def from_config(
+        cls, config: ml_collections.ConfigDict, model: nn.Module, plan: Plan, shapes: dict[str, Any]
+    ) -> "_Learning":
+        schedule = learning_rate_schedule(
+            config.optimizer,
+            batch_size=plan.batch_size,
+            steps_per_epoch=plan.steps_per_epoch,
+            num_train_steps=plan.num_train_steps,
+        )
+        factors = learning_rate_factors(config.optimizer.learning_rate_factors, shapes["params"])
+        freezing = Freezing.of(model, shapes, (path for path, factor in factors.items() if not factor))
+        tx = scaled(make_optimizer(config.optimizer, schedule, shapes["batch_stats"]), factors)
+        return cls(schedule, tx, freezing)
+
+    def update(
+        self, config: ml_collections.ConfigDict, model: nn.Module, key: jax.Array
+    ) -> Callable[[TrainState, pipeline.Batch], TrainState]:
+        return make_update(
+            model,
+            self.tx,
+            key,
+            label_smoothing=config.label_smoothing,
+            ema_decay=config.ema_decay,
+            accumulation_steps=config.optimizer.accumulation_steps,
+            freezing=self.freezing,
+        )
+
+
+def _state_from(
+    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, initialise: Callable[[], Any], learning: _Learning
+) -> Callable[[dict[Path, np.ndarray]], TrainState]:
+    @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh), compiler_options=QUICK_COMPILE)
+    def state_from(kept: dict[Path, jax.Array]) -> TrainState:
+        variables = unflatten_dict(flatten_dict(initialise()) | kept)
+        return create_state(variables, learning.tx, ema=config.ema_decay > 0, freezing=learning.freezing)
+
+    return state_from
 
 
 def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
@@ -164,6 +197,8 @@ def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
             f"config.model.num_classes is {config.model.num_classes} but {name} has {count} classes; "
             f"set --config.model.num_classes={count}"
         )
+    if config.steps_per_dispatch > 1 and datasets.streams(name, config.dataset.streaming):
+        raise UserError(f"{name} is streamed batch by batch; set --config.steps_per_dispatch=1")
     return load_dataset(config.dataset)
 
 
@@ -183,17 +218,16 @@ def _train_steps(
     augment_key: jax.Array,
     num_mixed_steps: int,
 ) -> TrainSteps:
-    def one_step(state: TrainState, split: pipeline.ResidentSplit, order: jax.Array) -> TrainState:
-        position = state.step % plan.steps_per_epoch * plan.batch_size
-        indices = jax.lax.dynamic_slice(order, (position,), (plan.batch_size,))
+    def one_step(state: TrainState, feed: pipeline.Feed) -> TrainState:
         key = jax.random.fold_in(augment_key, state.step)
-        return update(state, pipe.train_batch(split, indices, key, state.step < num_mixed_steps))
+        mixed = state.step < num_mixed_steps
+        return update(state, pipe.train_batch(feed, state.step, plan.batch_size, key, mixed))
 
-    def steps(state, split, order, count):
+    def steps(state, feed, count):
         if plan.steps_per_dispatch == 1:
-            state = one_step(state, split, order)
+            state = one_step(state, feed)
         else:
-            state = jax.lax.fori_loop(0, count, lambda _, state: one_step(state, split, order), state)
+            state = jax.lax.fori_loop(0, count, lambda _, state: one_step(state, feed), state)
         return state, state.metrics["count"]
 
     return jax.jit(steps, donate_argnums=0)

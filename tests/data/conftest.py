@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnet_jax.data import prepare
+from effnet_jax.data import download, prepare
 
 LABEL_COUNTS = {"cifar10": {"label": 10}, "cifar100": {"coarse_label": 20, "label": 100}}
 
@@ -48,7 +48,7 @@ def write_archive(name: str, folder: Path, splits: dict) -> prepare.Archive:
         for feature, file_name in archive.label_files.items():
             names = [f"{feature}_{index}" for index in range(LABEL_COUNTS[name][feature])]
             add(file_name, ("\n".join(names) + "\n\n").encode())  # the originals end with empty lines
-    return dataclasses.replace(archive, sha256=prepare._sha256(path))
+    return dataclasses.replace(archive, sha256=download.sha256(path))
 
 
 @pytest.fixture(autouse=True)

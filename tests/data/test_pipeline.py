@@ -32,6 +32,13 @@ def pipe_of(devices=1, **changes):
     return pipe, pipeline.to_device(random_split(), mesh)
 
 
+def batch_of(pipe, split, indices, seed, mixed):
+    """The batch of an epoch that is nothing but `indices`."""
+    function = jax.jit(pipe.train_batch, static_argnums=2)
+    feed = pipeline.ResidentFeed(split, indices)
+    return function(feed, jnp.array(0), len(indices), jax.random.key(seed), jnp.array(mixed))
+
+
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**31 - 1), padding=st.integers(0, 4), flip=st.booleans())
 def test_each_image_is_a_shifted_crop_of_its_reflected_self_or_of_its_mirror(seed, padding, flip):
@@ -56,7 +63,7 @@ def test_all_shifts_and_both_mirrorings_occur_about_equally_often():
 def test_train_batch_without_augmentation_is_the_examples_asked_for():
     pipe, split = pipe_of()
     indices = jnp.array([3, 0, 39, 3])
-    batch = jax.jit(pipe.train_batch)(split, indices, jax.random.key(0), True)
+    batch = batch_of(pipe, split, indices, 0, True)
     np.testing.assert_allclose(batch["image"], random_split().images[np.asarray(indices)], rtol=1e-6)
     np.testing.assert_array_equal(batch["label"], indices)
 
@@ -81,7 +88,7 @@ def test_train_batch_is_the_same_on_any_number_of_devices(changes):
     batches = []
     for devices in (1, 8):
         pipe, split = pipe_of(devices, **changes)
-        batches.append(jax.jit(pipe.train_batch)(split, jnp.arange(16), jax.random.key(5), True))
+        batches.append(batch_of(pipe, split, jnp.arange(16), 5, True))
     jax.tree.map(np.testing.assert_array_equal, *map(lambda b: jax.tree.map(np.asarray, b), batches))
     assert len(batches[1]["image"].addressable_shards) == 8
     assert batches[1]["image"].addressable_shards[0].data.shape[0] == 2
@@ -97,9 +104,7 @@ def test_an_epoch_visits_every_example_once_in_an_order_of_its_own(epoch):
 
 def test_mixing_can_be_held_off():
     pipe, split = pipe_of(mixup_alpha=1.0)
-    function = jax.jit(pipe.train_batch)
-    indices = jnp.arange(8)
-    mixed, plain = (function(split, indices, jax.random.key(0), flag) for flag in (True, False))
+    mixed, plain = (batch_of(pipe, split, jnp.arange(8), 0, flag) for flag in (True, False))
     np.testing.assert_array_equal(plain["label"], np.eye(40)[:8])
     np.testing.assert_allclose(plain["image"], random_split().images[:8], rtol=1e-6)
     share = np.asarray(mixed["label"])[np.arange(8), np.arange(8)]
@@ -110,13 +115,13 @@ def test_mixing_can_be_held_off():
 
 def test_erased_pixels_have_the_mean_colour():
     pipe, split = pipe_of(cutout_size=100)
-    batch = jax.jit(pipe.train_batch)(split, jnp.arange(8), jax.random.key(0), False)
+    batch = batch_of(pipe, split, jnp.arange(8), 0, False)
     np.testing.assert_array_equal(batch["image"], 0)  # the mean of `IDENTITY`
 
 
 def test_colour_jitter_stays_in_its_range():
     pipe, split = pipe_of(brightness=0.5)
-    batch = jax.jit(pipe.train_batch)(split, jnp.arange(40), jax.random.key(0), False)
+    batch = batch_of(pipe, split, jnp.arange(40), 0, False)
     images = random_split().images
     factor = np.asarray(batch["image"]).reshape(40, -1)[:, :].mean(1) / images.reshape(40, -1).mean(1)
     assert 0.45 < factor.min() < 0.65 and 1.05 < factor.max() < 1.5, "bright levels are cut off at 255"

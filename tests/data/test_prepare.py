@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnet_jax.data import datasets, prepare, records
+from effnet_jax.data import datasets, download, prepare, records
 from effnet_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_damaged_archive(manual_dir, tmp_path):
     for words in (
         str(path),
         f"expected {prepare.ARCHIVES['cifar100'].sha256}",
-        f"found {prepare._sha256(path)}",
+        f"found {download.sha256(path)}",
     ):
         assert words in str(error.value)
     assert not (tmp_path / "cifar100").exists()
@@ -98,7 +98,7 @@ def test_no_network_fails_at_once_with_both_ways_out(tmp_path):
 
 def test_a_network_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: time.sleep(20))
-    monkeypatch.setattr(prepare, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.2)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"cannot be downloaded from .* \(no answer within 0.2 s\)"):
         datasets.load("cifar100")
@@ -145,14 +145,37 @@ def test_download(manual_dir, tmp_path, monkeypatch):
         (2000, TimeoutError("timed out"), "broke off after 2,000 of .* bytes .timed out.: run the command"),
     ],
 )
-def test_bad_download_leaves_nothing(manual_dir, tmp_path, monkeypatch, kept, error, words):
+def test_bad_download_leaves_nothing_that_looks_whole(manual_dir, tmp_path, monkeypatch, kept, error, words):
     content = bytearray((manual_dir / FILE_NAME).read_bytes())
     content[-1] ^= 1
     response = Response(bytes(content[:kept]), len(content), error)
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: response)
     with pytest.raises(UserError, match=words):
         prepare.prepare("cifar100", tmp_path / "tfds", "")
-    assert list((tmp_path / "tfds" / "downloads").iterdir()) == []
+    left = {path.name: path.stat().st_size for path in (tmp_path / "tfds" / "downloads").iterdir()}
+    assert left == ({} if kept is None else {f".{FILE_NAME}.part": kept})
+
+
+@pytest.mark.parametrize("sends_rest", [True, False])
+def test_a_download_goes_on_where_it_broke_off(manual_dir, tmp_path, monkeypatch, sends_rest):
+    content, asked = (manual_dir / FILE_NAME).read_bytes(), []
+
+    def urlopen(request, timeout):
+        if not asked:
+            asked.append(request)
+            return Response(content[:2000], len(content))
+        asked.append(request.headers)
+        start = 2000 if sends_rest else 0  # some hosts know no ranges and begin anew
+        response = Response(content[start:], len(content) - start)
+        response.status = 206 if sends_rest else 200
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    with pytest.raises(UserError, match="broke off after 2,000"):
+        prepare.prepare("cifar100", tmp_path, "")
+    prepare.prepare("cifar100", tmp_path, "")
+    assert asked[1:] == [{"Range": "bytes=2000-"}]
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == [FILE_NAME]
 
 
 @pytest.mark.parametrize("module", ["tensorflow_datasets", "importlib_resources"])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from effnet_jax import sharding
-from effnet_jax.data.pipeline import Pipeline, to_device
+from effnet_jax.data.pipeline import Pipeline
 from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.sources import ResidentSource
 from effnet_jax.data.splits import Split
 from effnet_jax.training.evaluation import Evaluator
 
@@ -32,7 +33,7 @@ def test_every_example_counts_once_on_any_number_of_devices(devices, count, batc
     mesh = sharding.data_mesh(jax.devices()[:devices])
     preprocess = Preprocess(7, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     evaluate = Evaluator(FirstPixels(), Pipeline(mesh, preprocess, augment=None, num_classes=7), batch_size)
-    figures = evaluate({}, to_device(split, mesh))
+    (figures,) = evaluate([{}], ResidentSource(split, mesh))
 
     logits = split.images[:, 0, :, 0].astype(np.float64) / 255
     truth = np.take_along_axis(logits, split.labels[:, None], 1)

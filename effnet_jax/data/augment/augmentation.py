@@ -64,6 +64,12 @@ class Augmentation:
         rows, columns = crop_and_flip(key, indices.shape[0], height, width, padding=self.crop_padding, flip=self.flip)
         return stored[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
 
+    def shift(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        """Crops and flips images uint8 [N, H, W, 3] where they are, so that they stay split over the devices."""
+        count, height, width, _ = images.shape
+        rows, columns = crop_and_flip(key, count, height, width, padding=self.crop_padding, flip=self.flip)
+        return jax.vmap(lambda image, rows, columns: image[rows[:, None], columns])(images, rows, columns)
+
     def change(self, key: jax.Array, images: jax.Array, fill: jax.Array, mesh: Mesh) -> jax.Array:
         """Changes images uint8 [N, H, W, 3], which are split over the devices of `mesh`; erases to `fill` uint8 [3]."""
         jitter_key, policy_key, cutout_key, erasing_key = jax.random.split(key, 4)

@@ -1,0 +1,30 @@
+"""Loaders of photographs in turns; those that are not installed are said to be."""
+
+import importlib.util
+import os
+
+import pytest
+
+from effnet_jax.benchmark import photographs, report
+from tests.data.photographs import write_folder
+
+
+@pytest.fixture
+def any_core():
+    cores = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+def test_every_loader_that_is_there_has_a_rate(tmp_path, monkeypatch, any_core):
+    write_folder(tmp_path, {"train": {"ape": 2, "cat": 1}})
+    find_spec = importlib.util.find_spec
+    absent = lambda name, package=None: None if name == "tensorflow" else find_spec(name, package)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", absent)
+    found = photographs.measure(str(tmp_path), 16, rounds=2, round_seconds=0.0)
+    assert (found["images"], found["pixels"]) == (3, 40 * 48)
+    rows = {row["implementation"]: row for row in found["rows"]}
+    assert rows["effnet_jax"]["ours_is_faster_by"] == 1 and len(rows["effnet_jax"]["rates"]) == 2
+    assert rows["tf.data"] == {"implementation": "tf.data", "rates": (), "ours_is_faster_by": None}
+    text = report._data(found)
+    assert "| tf.data | not installed |" in text and "| effnet_jax | " in text
