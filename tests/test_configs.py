@@ -28,6 +28,7 @@ from effnet_jax.training import setup
 from effnet_jax.training.optimizer import learning_rate_schedule
 from effnet_jax.training.rates import learning_rate_factors
 from tests.checkpoints import write_checkpoint
+from tests.short import two_blocks
 
 FOLDER = pathlib.Path(default.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -181,8 +182,7 @@ def test_two_steps_of_a_sliver(name, generated, quick_to_compile, compile_once, 
     if run.model.name in scaling.FAMILY:
         run.model.width_multiplier = SLIVER / scaling.FAMILY[run.model.name].width_multiplier
     run.dataset.resolution = min(run.dataset.resolution, MOST_PIXELS)
-    # One block each of the stages 4 (3x3, stride 2) and 5 (5x5, residual); two stages of a baseline.
-    monkeypatch.setattr(scaling, "round_repeats", lambda repeats, depth_multiplier: int(repeats == 3))
+    monkeypatch.setattr(scaling, "round_repeats", two_blocks)  # and two stages of a baseline:
     for table in (baselines.RESNET_BLOCKS, baselines.DENSENET_BLOCKS):
         for model in table:
             monkeypatch.setitem(table, model, (1, 1))

@@ -17,6 +17,7 @@ from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import checkpoint, loop
 from effnet_jax.training.loop import train_and_evaluate
 from tests import conftest
+from tests.short import two_blocks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TIMES = ("images_per_second",)  # the one thing two equal runs may differ in
@@ -41,13 +42,8 @@ def assert_same_run(folder, reference):
         jax.tree.map(np.testing.assert_array_equal, *pair)
 
 
-def two_blocks(repeats, depth_multiplier):
-    """Blocks of a stage: one each of stages 4 (3x3, stride 2) and 5 (5x5, residual where all channels are 8)."""
-    return int(repeats == 3)
-
-
 def short_config():
-    """The tiny config with all channels 8; compiling is most of the time of a run here."""
+    """The tiny config with all channels 8."""
     config = conftest.tiny_config.__wrapped__()
     config.model.width_multiplier = 0.05
     return config

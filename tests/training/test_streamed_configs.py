@@ -6,6 +6,7 @@ import importlib
 import numpy as np
 import pytest
 
+from effnet_jax import scaling
 from effnet_jax.data import registry, splits
 from effnet_jax.data.crops import RandomCrop
 from effnet_jax.data.encoded import EncodedSplit, Reading
@@ -13,6 +14,7 @@ from effnet_jax.training import setup
 from effnet_jax.training.loop import train_and_evaluate
 from effnet_jax.training.plan import Plan
 from tests.data import photographs
+from tests.short import two_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,8 @@ def test_the_plan_is_that_of_the_docstring(name, steps_per_epoch, epochs):
 def test_two_steps(name, tmp_path, monkeypatch):
     config = config_of(name)
     config.update(num_train_steps=2, batch_size=8, eval_batch_size=8, eval_every_steps=2, log_every_steps=1)
-    config.model.update(width_multiplier=0.1, depth_multiplier=0.1, allow_1x1_map=True)
+    config.model.update(width_multiplier=0.05, allow_1x1_map=True)
+    monkeypatch.setattr(scaling, "round_repeats", two_blocks)
     config.dataset.resolution = 32
     info = registry.info(config.dataset.name)
 
