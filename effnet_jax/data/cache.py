@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,22 @@ def read(folder: Path) -> Cached | None:
         splits={split: _map_split(folder, split) for split in content["splits"]},
         source=content["source"],
     )
+
+
+def read_or_make(folder: Path, make: Callable[[], Cached], remedy: str) -> Cached:
+    """Reads what is kept in `folder`; where that is missing or damaged it is made and written.
+
+    Args:
+      folder: Of the cache.
+      make: Makes the content.
+      remedy: What making it anew amounts to, for the line that tells of damage.
+    """
+    try:
+        cached = read(folder)
+    except CorruptCache as error:
+        files.say(f"{error}: {remedy}")
+        cached = None
+    return cached or write(folder, make())
 
 
 def write(folder: Path, cached: Cached) -> Cached:

@@ -34,12 +34,9 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
     """
     layout = folder_layout.find(name)
     folder = cache_root / f"folder-{fingerprint(layout, image_size, broken_images)}"
-    try:
-        cached = cache.read(folder)
-    except cache.CorruptCache as error:
-        files.say(f"{error}: decoding {layout.path} again")
-        cached = None
-    cached = cached or cache.write(folder, _decode(layout, image_size, broken_images))
+    cached = cache.read_or_make(
+        folder, lambda: _decode(layout, image_size, broken_images), f"decoding {layout.path} again"
+    )
     mean, std = _statistics(cached.splits["train"][0])
     train_size = len(cached.splits["train"][1])
     present = {split: Split(*arrays) for split, arrays in cached.splits.items()}

@@ -29,15 +29,13 @@ def of_records(name: str, prepared: records.Prepared, cache_root: Path, reading:
             "prepare it again with file_format='array_record', or set dataset.data_dir to another folder"
         )
     folder = cache_root / f"index-{name}-{records.fingerprint(prepared, cache.FORMAT)}"
-    try:
-        cached = cache.read(folder)
-    except cache.CorruptCache as error:
-        files.say(f"{error}: indexing {prepared.folder} again")
-        cached = None
-    if cached is None:
+
+    def make() -> cache.Cached:
         with files.Progress(f"indexing {name}, once", sum(prepared.num_records.values()), "images") as progress:
             splits = {split: _numbers_and_labels(prepared, split, progress) for split in prepared.shards}
-        cached = cache.write(folder, cache.Cached(prepared.class_names, splits, str(prepared.folder)))
+        return cache.Cached(prepared.class_names, splits, str(prepared.folder))
+
+    cached = cache.read_or_make(folder, make, f"indexing {prepared.folder} again")
     return {
         split: EncodedSplit(RecordStore(tuple(path for path, _ in prepared.shards[split])), numbers, labels, reading)
         for split, (numbers, labels) in cached.splits.items()

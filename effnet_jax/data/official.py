@@ -40,12 +40,7 @@ def load(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cache_root: 
             return cached
     prepared = prepared_data(dataset_info, data_dir, manual_dir)
     folder = cache_root / f"{name}-{records.fingerprint(prepared, cache.FORMAT)}"
-    try:
-        cached = cache.read(folder)
-    except cache.CorruptCache as error:
-        files.say(f"{error}: decoding {prepared.folder} again")
-        cached = None
-    return cached or cache.write(folder, _decode(dataset_info, prepared))
+    return cache.read_or_make(folder, lambda: _decode(dataset_info, prepared), f"decoding {prepared.folder} again")
 
 
 def data_root(data_dir: str) -> Path:

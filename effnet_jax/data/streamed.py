@@ -80,12 +80,8 @@ def _without_broken(
 ) -> dict[str, EncodedSplit]:
     """Leaves out what cannot be decoded; which that is, is kept in the cache."""
     kept_at = cache_root / f"index-folder-{resident_folder.fingerprint(layout, 0, resident_folder.SKIP)}"
-    try:
-        cached = cache.read(kept_at)
-    except cache.CorruptCache as error:
-        files.say(f"{error}: looking at {layout.path} again")
-        cached = None
-    if cached is None:
+
+    def make() -> cache.Cached:
         broken: list[str] = []
         total = sum(map(len, splits.values()))
         with files.Progress(f"looking for broken images in {layout.path}, once", total, "images") as progress:
@@ -93,7 +89,9 @@ def _without_broken(
         if broken:
             resident_folder.report(broken, total, resident_folder.SKIP)
         arrays = {split: (numbers, splits[split].labels[numbers]) for split, numbers in whole.items()}
-        cached = cache.write(kept_at, cache.Cached(layout.class_names, arrays, str(layout.path)))
+        return cache.Cached(layout.class_names, arrays, str(layout.path))
+
+    cached = cache.read_or_make(kept_at, make, f"looking at {layout.path} again")
     return {split: splits[split].part(numbers) for split, (numbers, _) in cached.splits.items()}
 
 
