@@ -1,16 +1,15 @@
 """pytorch-grad-cam on timm's model under the clock."""
 
-import pytorch_grad_cam
 import torch
 
 from effnet_jax.benchmark.case import Case
 from effnet_jax.benchmark.torch_models import provide_torchvision_operators
 
 CLASSES = {
-    "grad_cam": pytorch_grad_cam.GradCAM,
-    "grad_cam_plus_plus": pytorch_grad_cam.GradCAMPlusPlus,
-    "layer_cam": pytorch_grad_cam.LayerCAM,
-    "score_cam": pytorch_grad_cam.ScoreCAM,
+    "grad_cam": "GradCAM",
+    "grad_cam_plus_plus": "GradCAMPlusPlus",
+    "layer_cam": "LayerCAM",
+    "score_cam": "ScoreCAM",
 }
 
 
@@ -20,7 +19,8 @@ class TorchCam:
     compile_seconds = None
 
     def __init__(self, what: str, case: Case):
-        provide_torchvision_operators()
+        provide_torchvision_operators()  # both packages import torchvision
+        import pytorch_grad_cam
         import timm
 
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,7 +30,8 @@ class TorchCam:
         self._images = torch.randn(shape, device=self._device).contiguous(memory_format=torch.channels_last)
         self._explain = None
         if what in CLASSES:
-            self._explain = CLASSES[what](model=self._model, target_layers=[self._model.bn2])
+            explainer = getattr(pytorch_grad_cam, CLASSES[what])
+            self._explain = explainer(model=self._model, target_layers=[self._model.bn2])
             self._explain.batch_size = 64  # of Score-CAM's masked images, as ours
 
     def run(self, steps: int) -> None:
