@@ -18,6 +18,10 @@ from effnet_jax.ops.geometry import Taps
 _UNROLLED_ROWS = 32
 
 
+# Blocks of one shape share a trace and a function of the lowered program, which XLA inlines.
+_traced_once = functools.partial(jax.jit, static_argnums=0)
+
+
 def _accumulator(dtype):
     return jnp.promote_types(dtype, jnp.float32)
 
@@ -60,6 +64,7 @@ def pad(geometry, x):
     return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
+@_traced_once
 def forward(geometry, x, w):
     """The convolution itself: one scaled, shifted, strided view of `x` a tap, summed."""
     if any((axis.low, axis.high) != (0, 0) for axis in (geometry.rows, geometry.cols)):
@@ -70,6 +75,7 @@ def forward(geometry, x, w):
     return y.astype(x.dtype)
 
 
+@_traced_once
 def input_gradient(geometry, g, w):
     """Every stride phase of the input is a dense shifted sum of `g`; the phases are then interleaved."""
     rows, cols, stride = geometry.rows, geometry.cols, geometry.rows.stride
@@ -89,6 +95,7 @@ def input_gradient(geometry, g, w):
     return dx[:, : rows.size, : cols.size]
 
 
+@_traced_once
 def filter_gradient(geometry, x, g):
     """Sums the filter gradients of as many equal parts of the batch as there are devices.
 
@@ -100,6 +107,29 @@ def filter_gradient(geometry, x, g):
         return _scanned_filter_gradient(geometry, x, g).astype(x.dtype)
     parts = [a.reshape(devices, batch // devices, *a.shape[1:]) for a in (x, g)]
     return jax.vmap(functools.partial(_scanned_filter_gradient, geometry))(*parts).sum(0).astype(x.dtype)
+
+
+class _Rows:
+    """Parts of the rows of `[N, H, W, C]`, each cut once.
+
+    A filter gradient has thousands of row products, and tracing their slices anew, with the indexing of NumPy at that,
+    took longer than compiling them.
+    """
+
+    def __init__(self, block: jax.Array, stride: int):
+        self._block, self._stride = block, stride
+        self._cut: dict[tuple[int, ...], jax.Array] = {}
+
+    def get(self, image: int, row: int, column: int, width: int) -> jax.Array:
+        """`block[image, row, column::stride]`, `width` pixels of it: `[width, C]`."""
+        key = image, row, column, width
+        if key not in self._cut:
+            channels, end = self._block.shape[3], column + self._stride * (width - 1) + 1
+            part = lax.slice(
+                self._block, (image, row, column, 0), (image + 1, row + 1, end, channels), (1, 1, self._stride, 1)
+            )
+            self._cut[key] = lax.squeeze(part, (0, 1))
+        return self._cut[key]
 
 
 def _scanned_filter_gradient(geometry, x, g):
@@ -136,11 +166,12 @@ def _scanned_filter_gradient(geometry, x, g):
         x_start, g_start = (image, part * rows.stride * block, 0, 0), (image, part * block, 0, 0)
         x_block = lax.dynamic_slice(x, x_start, (images, reach, *x.shape[2:])).astype(dtype)
         g_block = lax.dynamic_slice(g, g_start, (images, block, *g.shape[2:])).astype(dtype)
+        x_rows, g_rows = _Rows(x_block, cols.stride), _Rows(g_block, 1)
         new = []
         for total, ((_, i, height, top), (_, j, width, left)) in zip(totals, taps):
-            columns = x_block[:, :, left : left + cols.stride * (width - 1) + 1 : cols.stride]
             for nth, row in itertools.product(range(images), range(height)):
-                total += columns[nth, top + rows.stride * row] * g_block[nth, i + row, j : j + width]
+                x_row = x_rows.get(nth, top + rows.stride * row, left, width)
+                total = lax.add(total, lax.mul(x_row, g_rows.get(nth, i + row, j, width)))
             new.append(total)
         return tuple(new), None
 
