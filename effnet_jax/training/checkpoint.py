@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from effnet_jax.errors import UserError
-from effnet_jax.training.state import TrainState, as_vector
+from effnet_jax.training.state import TrainState, joined
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -138,7 +138,7 @@ class Checkpoints:
             step=jax.device_put(jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding),
             params=restored.variables["params"],
             batch_stats=restored.variables["batch_stats"],
-            ema=None if like.ema is None else jax.device_put(as_vector(restored.ema), like.ema.sharding),
+            ema=None if like.ema is None else jax.device_put(joined(restored.ema), like.ema.sharding),
             opt_state=restored.training["opt_state"],
             metrics=restored.training["metrics"],
         )

@@ -54,6 +54,12 @@ def as_vector(variables: dict[str, Any]) -> jax.Array:
     return ravel_pytree(variables)[0]
 
 
+def joined(variables: dict[str, Any]) -> np.ndarray:
+    """`as_vector` on the host, where nothing has to be compiled for it."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
+    return np.concatenate([leaf.ravel() for leaf in leaves], dtype=np.result_type(*leaves))
+
+
 def empty_metrics() -> dict[str, jax.Array]:
     """Returns zeroed sums; `first_bad_step` is the first step with a non-finite loss, or -1."""
     return {
