@@ -9,13 +9,15 @@ from effnet_jax.search.candidates import PAPER
 
 def chosen_text(results: dict[str, Any]) -> str:
     """Says what was chosen, and among how many that cannot be told from it."""
-    chosen = results["chosen"]
+    chosen, left = results["chosen"], len(results["unfinished"])
+    still = f" Not finished: {left} of {results['n']['candidates'] * len(results['n']['seeds'])} runs." if left else ""
     if not chosen:
-        return "Nothing is chosen: no candidate has finished with every seed."
+        return f"Nothing is chosen: no candidate has finished with every seed.{still}"
+    found = "Best so far" if left else "Chosen"
     return (
-        f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
+        f"{found}: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}. "
         f"Of {results['n']['candidates']} candidates {results['chosen_among_equals']}, itself included, cannot be "
-        "told from the best: the 95 % confidence interval of the difference, seed by seed, holds zero."
+        f"told from the best: the 95 % confidence interval of the difference, seed by seed, holds zero.{still}"
     )
 
 
@@ -45,7 +47,7 @@ def draw(results: dict[str, Any], mark: str = "") -> Figure:
         )
     if rows:
         figure.colorbar(dots, label="validation accuracy (%)")
-        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="chosen")
+        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="best")
     surface.plot(PAPER[2], PAPER[1], "*", ms=9, color="black", label="the paper's")
     surface.set(xlabel="gamma (resolution)", ylabel="beta (width)", title="numbers at the dots: alpha (depth)")
     surface.legend()

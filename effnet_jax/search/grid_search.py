@@ -14,7 +14,7 @@ from effnet_jax.search import ranking, report
 from effnet_jax.search.candidates import Candidate
 from effnet_jax.search.layout import run_name
 from effnet_jax.search.queue import Task, with_seeds
-from effnet_jax.search.runner import Outcome, check_seeds, describe, run_study
+from effnet_jax.search.runner import Outcome, check_seeds, describe, made_workdir, run_study
 from effnet_jax.training.setup import load_data
 
 STUDY = "grid_search"
@@ -29,7 +29,8 @@ def search(
 ) -> dict[str, Any]:
     """Trains every candidate with every seed and ranks them by validation accuracy.
 
-    Started again, or on more machines with the same storage, it goes on with what is left.
+    Started again, or on more machines with the same storage, it goes on with what is left. The report in the workdir
+    is that of the trials done so far.
 
     Args:
       config: see configs/grid_search.py.
@@ -48,18 +49,20 @@ def search(
     check_seeds("search", config.search.seeds)
     found = candidates_lib.candidates(config.search, config.train)
     load_data(config.train)  # what is wrong with the data would be wrong for every trial
+    workdir = made_workdir(pathlib.Path(workdir))
     outcomes = run_study(
         STUDY,
         tasks(config, found),
-        pathlib.Path(workdir),
+        workdir,
         description=describe("search", config.search, config.train),
         storage_url=storage_url,
         pruner=config.search.pruner,
         retry_failed=retry_failed,
+        on_change=lambda outcomes: report.write(workdir, _results(config, found, outcomes), outcomes),
     )
     if all(outcome.state == "failed" for outcome in outcomes):
         raise UserError(f"every trial failed, the first one so: {outcomes[0].reason}; --retry_failed starts them again")
-    return report.write(pathlib.Path(workdir), _results(config, found, outcomes), outcomes)
+    return _results(config, found, outcomes)
 
 
 def tasks(config: ml_collections.ConfigDict, found: list[Candidate]) -> list[Task]:
@@ -98,6 +101,7 @@ def _results(config: ml_collections.ConfigDict, found: list[Candidate], outcomes
         "chosen": {key: getattr(chosen, key) for key in keys} if chosen else None,
         "chosen_among_equals": sum(row.within_noise for row in complete),
         "ranking": [dataclasses.asdict(by_name[row.name]) | dataclasses.asdict(row) for row in ranked],
+        "unfinished": [o.task.name for o in outcomes if o.state == "unfinished"],
         "failed": {o.task.name: o.reason for o in outcomes if o.state == "failed"},
         "pruned": [o.task.name for o in outcomes if o.state == "pruned"],
         "steps": sorted({run["steps"] for run in finished}),

@@ -105,16 +105,17 @@ class Queue:
 
     def count_done(self) -> int:
         """Returns how many tasks are complete, pruned or failed for good."""
-        return sum(map(self._is_final, self.latest().values()))
+        return sum(map(self.is_final, self.latest().values()))
 
-    def _is_final(self, trial: FrozenTrial) -> bool:
+    def is_final(self, trial: FrozenTrial) -> bool:
+        """Whether nothing is left to do for the task of this trial."""
         failed = trial.state == TrialState.FAIL and REASON in trial.user_attrs and trial.number >= self._retried
         return trial.state in _DONE or failed
 
     def _fill(self) -> None:
         latest = self.latest()
         for name, task in self._tasks.items():
-            if name not in latest or (latest[name].state == TrialState.FAIL and not self._is_final(latest[name])):
+            if name not in latest or (latest[name].state == TrialState.FAIL and not self.is_final(latest[name])):
                 self._study.enqueue_trial(task.params, user_attrs={TASK: name})
 
     def _pop(self) -> tuple[Claim | None, contextlib.AbstractContextManager[Any]]:

@@ -18,8 +18,8 @@ _COLUMNS = ("task", "alpha", "beta", "gamma", "seed", "state", "validation_accur
             "num_parameters", "macs", "wall_seconds", "hardware", "commit", "command", "reason")  # fmt: skip
 
 
-def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Writes the report into `workdir`; each file is whole or not there. Returns `results`."""
+def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+    """Writes the report into `workdir`; each file is whole or not there."""
     with locked(workdir / LOCK):  # workers that end together write the same
         for name, text in (("trials.csv", _csv(outcomes)), ("grid_search.md", markdown(results))):
             with whole_file(workdir / name) as file:
@@ -27,7 +27,6 @@ def write(workdir: pathlib.Path, results: dict[str, Any], outcomes: Sequence[Out
         with whole_file(workdir / "grid_search.png") as file:
             draw(results).savefig(file, format="png", dpi=150)
         write_json(workdir / SEARCH_FILE, results)
-    return results
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -42,8 +41,9 @@ def markdown(results: dict[str, Any]) -> str:
         f"grid step {constraint['step']:g}, phi {constraint['phi']:g}.",
         "",
     ]
+    lines += [chosen_text(results), ""]
     if results["chosen"]:
-        lines += [chosen_text(results), "", "To train with them:", "", f"    {train_flags(results)}", ""]
+        lines += ["To train with them:", "", f"    {train_flags(results)}", ""]
     lines += [
         "| rank | alpha | beta | gamma | product | M MACs | x MACs | M parameters | validation accuracy | behind | |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

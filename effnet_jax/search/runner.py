@@ -34,7 +34,7 @@ class Outcome:
 
     Attributes:
       task: which.
-      state: "complete", "pruned" or "failed".
+      state: "complete", "pruned", "failed", or "unfinished" while it waits or runs.
       accuracy: of the selected weights on the validation split; None unless complete.
       reason: why it failed, or an empty string.
       results: of a complete run: its validation figures and parts of its results.json.
@@ -56,7 +56,7 @@ def run_study(
     storage_url: str = "",
     pruner: str = "",
     retry_failed: bool = False,
-    on_start: Callable[[], None] = lambda: None,
+    on_change: Callable[[list[Outcome]], None] = lambda outcomes: None,
 ) -> list[Outcome]:
     """Works on a study until every task of it is done, here or by other workers.
 
@@ -68,7 +68,8 @@ def run_study(
       storage_url: see `storage.open_storage`.
       pruner: one of `PRUNERS`.
       retry_failed: try again what failed in earlier starts.
-      on_start: called once the study is known to be this one, before the first task.
+      on_change: called with the outcomes so far, in the order of `tasks`: once the study is known to be this one, and
+        whenever this worker has done a task.
 
     Returns:
       The outcomes, in the order of `tasks`.
@@ -88,8 +89,8 @@ def run_study(
         )
     )  # fmt: skip
     _check_description(study, description)
-    on_start()
     queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
+    on_change(_outcomes(queue, tasks))
     print(f"study     {name}: {persistent(queue.count_done)} of {len(tasks)} done", flush=True)
     while not persistent(queue.finished):
         with _claimed(queue) as claim:
@@ -100,8 +101,10 @@ def run_study(
             time.sleep(POLL_SECONDS)
         else:
             _tell_progress(queue, claim.task.name, len(tasks))
-    latest = persistent(queue.latest)
-    return [_outcome(task, latest[task.name]) for task in tasks]
+            on_change(_outcomes(queue, tasks))
+    outcomes = _outcomes(queue, tasks)
+    on_change(outcomes)  # other workers may have had the last tasks
+    return outcomes
 
 
 class _claimed:
@@ -211,7 +214,14 @@ def made_workdir(workdir: pathlib.Path) -> pathlib.Path:
     return workdir
 
 
-def _outcome(task: Task, trial: FrozenTrial) -> Outcome:
+def _outcomes(queue: Queue, tasks: Sequence[Task]) -> list[Outcome]:
+    latest = persistent(queue.latest)
+    return [_outcome(task, latest.get(task.name), queue) for task in tasks]
+
+
+def _outcome(task: Task, trial: FrozenTrial | None, queue: Queue) -> Outcome:
+    if trial is None or not queue.is_final(trial):
+        return Outcome(task, "unfinished", None, "", {})
     state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
     attributes = trial.user_attrs
     accuracy = trial.value if state == "complete" else None

@@ -11,7 +11,7 @@ from effnet_jax import environment
 from effnet_jax.errors import UserError
 from effnet_jax.search.layout import STUDY_FILE
 from effnet_jax.search.queue import LOCK, Task, locked, with_seeds
-from effnet_jax.search.runner import check_seeds, describe, made_workdir, run_study
+from effnet_jax.search.runner import Outcome, check_seeds, describe, made_workdir, run_study
 from effnet_jax.study import members as members_lib
 from effnet_jax.study.members import Member
 from effnet_jax.training.setup import load_data
@@ -53,24 +53,18 @@ def run(
     found = members_lib.members(config.study, config.train)
     load_data(config.train)  # what is wrong with the data would be wrong for every run
     workdir = made_workdir(pathlib.Path(workdir))
-    listed = tasks(config, found)
-    described = describe("study", config.study, config.train)
-    on_start = lambda: _write(workdir, _content(config, found, {}))  # noqa: E731
     outcomes = run_study(
         STUDY,
-        listed,
+        tasks(config, found),
         workdir,
-        description=described,
+        description=describe("study", config.study, config.train),
         storage_url=storage_url,
         retry_failed=retry_failed,
-        on_start=on_start,
+        on_change=lambda outcomes: _write(workdir, _content(config, found, outcomes)),
     )
-    failed = {outcome.task.name: outcome.reason for outcome in outcomes if outcome.state == "failed"}
-    content = _content(config, found, failed)
-    _write(workdir, content)
-    if len(failed) == len(outcomes):
+    if all(outcome.state == "failed" for outcome in outcomes):
         raise UserError(f"every run failed, the first one so: {outcomes[0].reason}; --retry_failed starts them again")
-    return content
+    return _content(config, found, outcomes)
 
 
 def tasks(config: ml_collections.ConfigDict, found: list[Member]) -> list[Task]:
@@ -81,14 +75,14 @@ def tasks(config: ml_collections.ConfigDict, found: list[Member]) -> list[Task]:
     )
 
 
-def _content(config: ml_collections.ConfigDict, found: list[Member], failed: dict[str, str]) -> dict[str, Any]:
+def _content(config: ml_collections.ConfigDict, found: list[Member], outcomes: list[Outcome]) -> dict[str, Any]:
     return {
         "kind": config.study.kind,
         "model": config.train.model.name,
         "dataset": config.train.dataset.name,
         "seeds": list(config.study.seeds),
         "members": [dataclasses.asdict(member) for member in found],
-        "failed": failed,
+        "failed": {outcome.task.name: outcome.reason for outcome in outcomes if outcome.state == "failed"},
         "command": environment.command(),
     }
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from effnet_jax import create_model
-from effnet_jax.errors import UserError
+from effnet_jax import create_model, report
+from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.search import grid_search, runner
 from tests.search import studies
 
@@ -84,6 +84,30 @@ def test_the_report(pretended):
     assert f"--config.dataset.resolution={results['chosen']['resolution']}" in text
     assert "test" not in (pretended / "grid_search.json").read_text().replace(results["command"], "")
     assert (pretended / "grid_search.png").stat().st_size > 10_000
+
+
+def test_a_search_that_was_stopped_has_a_report_of_what_is_done(tmp_path, monkeypatch):
+    def stopped(config, folder, on_validation):
+        if len(list(pathlib.Path(folder).parent.glob("*/results.json"))) == allowed:
+            raise RunInterrupted("stopped")
+        return studies.pretend(config, folder, on_validation)
+
+    monkeypatch.setattr(runner, "train_and_evaluate", stopped)
+    for allowed, says in ((0, "Nothing is chosen"), (8, "Best so far: alpha")):
+        with pytest.raises(RunInterrupted):
+            grid_search.search(studies.wider_search(), tmp_path / "run")
+        (results,), rows = table_of(tmp_path / "run")
+        left = len(rows := list(rows)) - allowed
+        assert sorted(row["state"] for row in rows) == ["complete"] * allowed + ["unfinished"] * left
+        assert len(results["unfinished"]) == left
+        text = (tmp_path / "run/grid_search.md").read_text()
+        assert says in text and f"Not finished: {left} of {len(rows)} runs." in text
+    path = report.write(tmp_path / "run", tmp_path / "report")
+    assert text_of(path).count("missing: not run") == left and "Best so far" in text_of(path)
+
+
+def text_of(path):
+    return (path.parent / "report.md").read_text()
 
 
 @pytest.mark.slow
