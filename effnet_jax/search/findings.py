@@ -50,10 +50,16 @@ def draw(results: dict[str, Any], mark: str = "") -> Figure:
         surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="best")
     surface.plot(PAPER[2], PAPER[1], "*", ms=9, color="black", label="the paper's")
     surface.set(xlabel="gamma (resolution)", ylabel="beta (width)", title="numbers at the dots: alpha (depth)")
+    surface.margins(0.12)
     surface.legend()
     macs.errorbar(
         [row["macs"] / 1e6 for row in rows], values, [100 * row["standard_error"] for row in rows], fmt="o", capsize=3
     )
+    for row, value in zip(rows, values):
+        name = ", ".join(f"{row[key]:g}" for key in ("alpha", "beta", "gamma"))
+        macs.annotate(name, (row["macs"] / 1e6, value), xytext=(5, -10), textcoords="offset points", fontsize=8)
+    macs.margins(x=0.22)
+    macs.set_title("numbers at the dots: alpha, beta, gamma")
     macs.set(xlabel="multiply-adds of one image (millions)", ylabel="validation accuracy (%), ± standard error")
     n = results["n"]
     figure.suptitle(

@@ -58,7 +58,9 @@ def markdown(results: dict[str, Any]) -> str:
 
 def _error_note(seeds: Sequence[int]) -> str:
     if len(seeds) > 1:
-        return "standard errors over the seeds, of differences seed by seed"
+        return (
+            "standard errors; of the means over the seeds, of the differences by what candidates and seeds leave over"
+        )
     return "with one seed, the standard error of counting hits among the validation images"
 
 
