@@ -48,13 +48,13 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	XLA_FLAGS= $(BIN)/python -m pytest -m slow
 
 notebook: $(INSTALLED)
 	$(BIN)/jupyter execute --inplace notebooks/compound_scaling.ipynb
 
 parity: $(PEERS_INSTALLED)
-	$(PEERS)/bin/python -m pytest -m parity tests/parity -n 2 --dist loadgroup --durations 10
+	XLA_FLAGS= $(PEERS)/bin/python -m pytest -m parity tests/parity -n 2 --dist loadgroup --durations 10
 
 SUITE := $(if $(filter requirements.txt,$(REQUIREMENTS)),gpu,cpu)
 benchmark: $(PEERS_INSTALLED)

@@ -46,7 +46,7 @@ class Setup:
       schedule: learning rate by step.
       feeds: (updates done, what a checkpoint kept) -> what the updates from there on read.
       state_from: makes the state of step 0 of the variables that are taken over.
-      kept: those variables by path; empty where all are initialised.
+      kept: those variables by path, and the zeros of a new classifier; empty where all are initialised.
       zero_metrics: makes empty metric sums.
       train_steps: runs a number of updates; donates the state.
       evaluate: (several variables, split) -> figures of each.

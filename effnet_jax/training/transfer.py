@@ -68,7 +68,10 @@ class Origin:
         return completed
 
     def kept(self, shapes: Any, class_names: Sequence[str], options: dict[str, Any]) -> dict[Path, np.ndarray]:
-        """Returns the variables to start with by path: all, or all but the classifier where the classes differ.
+        """Returns the variables to start with by path: the checkpoint's, and zeros for a classifier of other classes.
+
+        The published initialisation is the noisier the fewer the classes are: in a short probe of 20 it cost two points
+        of accuracy. Zeros are what BiT (arXiv 1912.11370) starts a new head with.
 
         Args:
           shapes: the variables of the model to be trained, or their shapes.
@@ -79,7 +82,9 @@ class Origin:
           UserError: other variables than the classifier's do not fit.
         """
         loaded, expected = flatten_dict(self.loaded.variables), flatten_dict(shapes)
+        fresh = {}
         if not self.keeps_classifier(class_names):
+            fresh = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in expected.items() if CLASSIFIER in path}
             loaded, expected = _without_classifier(loaded), _without_classifier(expected)
         problems = [f"missing {_name(path)}" for path in expected.keys() - loaded.keys()]
         problems += [f"unexpected {_name(path)}" for path in loaded.keys() - expected.keys()]
@@ -96,7 +101,7 @@ class Origin:
                 f"variables do not fit ({'; '.join(sorted(problems)[:MAX_NAMES_SHOWN])}); set "
                 + (advice or "config.model as that checkpoint's run did, or another init_from")
             )
-        return {path: np.asarray(array) for path, array in loaded.items()}
+        return {path: np.asarray(array) for path, array in loaded.items()} | fresh
 
     def keeps_classifier(self, class_names: Sequence[str]) -> bool:
         """Whether the checkpoint's model tells the same classes apart, in the same order."""
