@@ -94,7 +94,8 @@ def test_stochastic_depth_drops_the_blocks_that_keep_the_shape():
         )  # fmt: skip
         return maps
 
-    equal = [jnp.array_equal(*ends(jax.random.key(seed)).values()) for seed in range(4)]
+    # Not to the bit: the compiler computes what enters the block once for each of its readers.
+    equal = [jnp.allclose(*ends(jax.random.key(seed)).values(), rtol=1e-5, atol=1e-5) for seed in range(4)]
     assert any(equal) and not all(equal)
 
 
