@@ -13,10 +13,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
-from effnet_jax.errors import UserError
+from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
 from effnet_jax.search.storage import open_storage, persistent
 from effnet_jax.training.loop import train_and_evaluate
+from effnet_jax.training.stop import StopRequest
 
 POLL_SECONDS = 2.0  # between looks while other workers have the rest
 DESCRIPTION, RESULTS = "description", "results"
@@ -76,7 +77,7 @@ def run_study(
 
     Raises:
       UserError: the storage cannot be used, or the study in it is another.
-      RunInterrupted: SIGTERM or Ctrl-C; the run at hand has been saved.
+      RunInterrupted: SIGTERM or Ctrl-C; the run at hand has been saved, or finished where it was at its end.
     """
     if pruner not in PRUNERS:
         raise UserError(f"unknown pruner {pruner!r}; choose from {', '.join(map(repr, PRUNERS))}")
@@ -92,16 +93,21 @@ def run_study(
     queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
     on_change(_outcomes(queue, tasks))
     print(f"study     {name}: {persistent(queue.count_done)} of {len(tasks)} done", flush=True)
-    while not persistent(queue.finished):
-        with _claimed(queue) as claim:
-            if claim is not None:
-                print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
-                _run(study, claim)
-        if claim is None:
-            time.sleep(POLL_SECONDS)
-        else:
-            _tell_progress(queue, claim.task.name, len(tasks))
-            on_change(_outcomes(queue, tasks))
+    with StopRequest() as stop:
+        while not persistent(queue.finished):
+            if stop.requested:
+                raise RunInterrupted(
+                    f"stopped with what is done saved in {workdir}; the same command goes on from there"
+                )
+            with _claimed(queue) as claim:
+                if claim is not None:
+                    print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
+                    _run(study, claim)
+            if claim is None:
+                time.sleep(POLL_SECONDS)
+            else:
+                _tell_progress(queue, claim.task.name, len(tasks))
+                on_change(_outcomes(queue, tasks))
     outcomes = _outcomes(queue, tasks)
     on_change(outcomes)  # other workers may have had the last tasks
     return outcomes

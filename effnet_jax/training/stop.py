@@ -8,8 +8,9 @@ from typing import Any
 class StopRequest:
     """Context in which SIGTERM and SIGINT set `requested` instead of ending the process.
 
-    A second SIGINT interrupts at once, as usual. Outside the main thread, where Python allows no signal
-    handlers, nothing is installed.
+    A second SIGINT interrupts at once, as usual. A context around this one is asked to stop as well: a study that runs
+    one training after the other must not take a request for that of the run at hand alone. Outside the main thread,
+    where Python allows no signal handlers, nothing is installed.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,9 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+            around = getattr(handler, "__self__", None)
+            if self.requested and isinstance(around, StopRequest):
+                around.requested = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:

@@ -15,6 +15,7 @@ import sqlalchemy.exc
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.search import queue, runner, storage
 from effnet_jax.search.queue import Queue
+from effnet_jax.training.stop import StopRequest
 from tests.search import studies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +154,24 @@ def test_what_is_no_failure_of_the_trial_ends_the_worker_and_leaves_the_task(err
         run(tmp_path, monkeypatch, failing({"b": error}), ("a", "b"))
     assert summary(run(tmp_path, monkeypatch, names=("a", "b"))) == EXPECTED[:2]
     assert len(starts(tmp_path)["a"]) == 1
+
+
+def test_a_stop_that_comes_while_a_run_ends_stops_the_study(tmp_path, monkeypatch):
+    """As when the last evaluation is running: that run is finished, and no other begun."""
+
+    def told_to_stop_at_its_end(config, folder, on_validation):
+        with StopRequest():
+            results = studies.train(config, folder, on_validation)
+            if config.name == "b":
+                signal.raise_signal(signal.SIGTERM)
+        return results
+
+    with pytest.raises(RunInterrupted, match="the same command goes on"):
+        run(tmp_path, monkeypatch, train=told_to_stop_at_its_end)
+    assert list(starts(tmp_path)) == ["a", "b"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert summary(run(tmp_path, monkeypatch)) == EXPECTED
+    assert all(len(processes) == 1 for processes in starts(tmp_path).values())
 
 
 def test_a_pruner_stops_what_falls_behind(tmp_path, monkeypatch):
