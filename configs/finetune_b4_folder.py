@@ -5,7 +5,7 @@ python scripts/train.py --config configs/finetune_b4_folder.py --config.init_fro
 
 Cost: 17,584,476 parameters, 767.8 M MACs an image at 160 px, head map 5x5; 1 epoch. A step has 1.73 times the
 arithmetic of a forward pass.
-Result: not measured yet.
+Result: 86.6 % of the test images that the probe gets 85.2 % of (one seed; results/transfer_tiny_imagenet20).
 """
 
 import ml_collections
