@@ -6,8 +6,8 @@ python scripts/train.py --config configs/probe_b4_folder.py --config.init_from=r
 
 Cost: 17,584,476 parameters, 767.8 M MACs an image at 160 px, head map 5x5; 10 epochs. A step has the arithmetic of a
 forward pass.
-Result: on 2,700 images of 20 Tiny-ImageNet classes, with weights that lack one block, 85.2 % of the 1,000 test images (one
-seed; results/transfer_tiny_imagenet20).
+Result: on 2,700 images of 20 Tiny-ImageNet classes, with weights that lack one block, 85.2 % of the 1,000 test images
+(one seed; results/transfer_tiny_imagenet20).
 """
 
 import ml_collections
