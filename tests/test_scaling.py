@@ -194,7 +194,7 @@ def plain(x, kernel, stride, padding, groups=1):
 def test_macs_agree_with_xla(monkeypatch):
     """All convolutions and matrix products of the traced module, those with formulations of our own as plain ones."""
     monkeypatch.setattr(layers, "depthwise_conv", lambda x, *rest: plain(x, *rest, groups=x.shape[3]))
-    monkeypatch.setattr(layers, "image_conv", plain)
+    monkeypatch.setattr(layers, "dense_conv", plain)
     monkeypatch.setattr(layers, "gated_pointwise_conv", lambda x, gates, kernel: plain(x, kernel, 1, "SAME"))
     model = create_model("efficientnet_b0")
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)

@@ -13,13 +13,11 @@ import jax.numpy as jnp
 
 from effnet_jax import scaling
 from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
+from effnet_jax.ops.dense_conv import dense_conv
 from effnet_jax.ops.depthwise import depthwise_conv
-from effnet_jax.ops.geometry import explicit_padding
-from effnet_jax.ops.image_conv import image_conv
 from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
 
 Padding = Literal["SAME", "SYMMETRIC"]
-IMAGE_CHANNELS = 4  # at most so many make an input an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,15 +112,7 @@ class Conv(nn.Module):
             return gated_pointwise_conv(x, gates, kernel)
         if k == 1 and self.stride == 1:
             return pointwise_conv(x, kernel)
-        if x.shape[-1] <= IMAGE_CHANNELS:
-            return image_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel.astype(x.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=explicit_padding(x.shape[1:3], (k, k), self.stride, self.numerics.padding),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        return dense_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
 
 
 class DepthwiseConv(nn.Module):
