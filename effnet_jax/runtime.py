@@ -1,4 +1,4 @@
-"""Setting up the process before JAX loads: allocator and compilation cache. Imports no JAX."""
+"""The process around JAX: allocator, compilation cache, how far the host runs ahead. Imports no JAX."""
 
 import ctypes
 import os
@@ -9,6 +9,10 @@ import sys
 # "default" leaves the allocator alone; `prepare_process` sets it to "tuned" where it has tuned it.
 ALLOCATOR_VARIABLE = "EFFNET_JAX_ALLOCATOR"
 CACHE_VARIABLE = "EFFNET_JAX_CACHE"
+
+# Programs of training or evaluation that may be queued on the device beside the running one: enough to keep it busy,
+# few enough to stop soon when asked. On a CPU each takes its whole working memory when it is queued.
+MAX_QUEUED_DISPATCHES = 1
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 # mallopt parameters (glibc, malloc.h) and an advice to the kernel (Linux, mman.h)

@@ -15,10 +15,9 @@ from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.data.sources import Source, open_split
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
+from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training import checkpoint, metrics
 from effnet_jax.training.step import make_eval_step
-
-BATCHES_AHEAD = 8  # that the device may lag behind the host
 
 
 class Evaluator:
@@ -38,8 +37,8 @@ class Evaluator:
         batches = []
         for window in source.windows(self._batch_size):
             batches.append([self._step(variables, window) for variables in weights])
-            if len(batches) > BATCHES_AHEAD:  # streamed images would pile up on the device
-                jax.block_until_ready(batches[-BATCHES_AHEAD])
+            if len(batches) > MAX_QUEUED_DISPATCHES:
+                jax.block_until_ready(batches[-1 - MAX_QUEUED_DISPATCHES])
         return [_figures(sums) for sums in zip(*jax.device_get(batches))]
 
 

@@ -10,11 +10,8 @@ import jax
 import tensorboardX
 import tqdm
 
+from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.metrics import MetricsFile
-
-# Updates that may be queued on the device beside the running one: enough to keep it busy, few enough to stop soon when
-# asked. On a CPU each takes its whole working memory when it is queued.
-MAX_QUEUED_DISPATCHES = 1
 
 
 class RunLog:

@@ -43,3 +43,19 @@ def test_every_example_counts_once_on_any_number_of_devices(devices, count, batc
     np.testing.assert_allclose(figures["accuracy"], (rank == 0).mean(), rtol=1e-12)
     np.testing.assert_allclose(figures["top5_accuracy"], (rank < 5).mean(), rtol=1e-12)
     np.testing.assert_allclose(figures["loss"], loss.mean(), rtol=1e-5)
+
+
+def test_the_host_does_not_run_far_ahead_of_the_device(monkeypatch):
+    """On a CPU every queued batch holds the working memory of a whole forward pass."""
+    mesh = sharding.data_mesh(jax.devices()[:1])
+    pipe = Pipeline(mesh, Preprocess(7, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), augment=None, num_classes=7)
+    evaluate, done, ahead = Evaluator(FirstPixels(), pipe, 16), [], []
+
+    def step(variables, window):
+        ahead.append(window.start // 16 - len(done))
+        return dict.fromkeys(("count", "loss", "correct", "top5_correct"), np.int32(1))
+
+    monkeypatch.setattr(evaluate, "_step", step)
+    monkeypatch.setattr(jax, "block_until_ready", done.append)
+    assert evaluate([{}], ResidentSource(split_of(160), mesh))[0]["count"] == 10
+    assert ahead == [0, *[1] * 9]
