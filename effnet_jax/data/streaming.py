@@ -6,9 +6,12 @@ on any number of workers. A resumed run starts at its batch without reading thos
 
 import dataclasses
 import functools
+import gc
+import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 
 import grain
@@ -147,7 +150,7 @@ def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator
             flags.FLAGS.mark_as_parsed()
         stream = stream.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=BATCHES_AHEAD),
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=_follow_the_parent,
         )
     stream = stream.map(functools.partial(_put, batch_sharded(mesh)))
     iterator = iter(grain.experimental.ThreadPrefetchIterDataset(stream, prefetch_buffer_size=BATCHES_AHEAD))
@@ -159,6 +162,8 @@ def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator
         ) from error
     finally:
         iterator.close()
+        if num_workers:
+            gc.collect()  # the exception that ends an iteration holds its last batch, shared memory, in a cycle
 
 
 def _check_shared_memory(num_workers: int, batch_size: int, side: int) -> None:
@@ -177,10 +182,26 @@ def _check_shared_memory(num_workers: int, batch_size: int, side: int) -> None:
 
 
 def _put(placement: jax.sharding.Sharding, batch: Example) -> StreamedBatch:
+    """Copies a batch to the devices; what it held of the memory shared with the workers is free then.
+
+    A CPU would otherwise use that memory as its own, as long as anybody holds the arrays: at the end of a process
+    Python warns that it leaked.
+    """
+    own = np.array if jax.default_backend() == "cpu" else np.asarray
     place = functools.partial(jax.make_array_from_process_local_data, placement)
-    return StreamedBatch(**{name: place(array) for name, array in batch.items()})
+    return StreamedBatch(**{name: place(own(array)) for name, array in batch.items()})
 
 
-def _leave_interrupts_to_the_parent(worker: int, num_workers: int) -> None:
-    """Ctrl-C goes to every process of a terminal, and the parent wants to save before its workers end."""
+def _follow_the_parent(worker: int, num_workers: int) -> None:
+    """Lets a worker end when its parent does, not before and not after.
+
+    Ctrl-C goes to every process of a terminal, and the parent wants to save before its workers end. A parent that is
+    killed tells nobody: Grain's workers would wait for it for ever, with their memory.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

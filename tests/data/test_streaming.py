@@ -1,7 +1,12 @@
 """What streams from files: every example, in an order that depends on nothing but the seed and the step."""
 
 import dataclasses
+import mmap
+import pathlib
 import shutil
+import subprocess
+import sys
+import time
 import types
 
 import jax
@@ -9,8 +14,7 @@ import numpy as np
 import pytest
 
 from effnet_jax import sharding
-from effnet_jax.data import crops, datasets, sources
-from effnet_jax.data.streaming import training_batches
+from effnet_jax.data import crops, datasets, sources, streaming
 from effnet_jax.errors import UserError
 from tests.data import photographs
 
@@ -31,7 +35,7 @@ def dataset(name, tmp_path_factory):
 
 def drawn(split, batches, batch_size=6, seed=3):
     """The training batches of these numbers, all in one."""
-    stream = training_batches(split, seed, batch_size)
+    stream = streaming.training_batches(split, seed, batch_size)
     parts = [stream[number] for number in batches]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -94,7 +98,7 @@ def test_feeds_go_on_where_they_stopped_on_any_number_of_workers(name, workers):
     resumed, _ = read(3, state, 2)
     np.testing.assert_array_equal(np.stack(begun + resumed), np.stack(whole))
     seed = int(jax.random.bits(key))
-    np.testing.assert_array_equal(whole[4], training_batches(split, seed, 6)[4]["images"])
+    np.testing.assert_array_equal(whole[4], streaming.training_batches(split, seed, 6)[4]["images"])
 
 
 def test_other_images_than_those_of_the_checkpoint_are_refused(dataset):
@@ -137,9 +141,66 @@ def test_a_broken_image_ends_the_run_or_is_left_out_beforehand(tmp_path):
 def test_small_sets_do_not_stream_and_large_ones_do():
     assert [datasets.streams(name, None) for name in ("cifar100", "food101", "imagenet2012")] == [False, True, True]
     assert not datasets.streams("folder:x", None) and datasets.streams("folder:x", True)
-    for name, streaming in (("digits", True), ("food101", False)):
+    for name, wanted in (("digits", True), ("food101", False)):
         with pytest.raises(UserError, match=r"leave config\.dataset\.streaming unset"):
-            datasets.streams(name, streaming)
+            datasets.streams(name, wanted)
+
+
+def with_two_workers(name, body):
+    """A Python command line that opens the training split as `source`, read by two workers, and then does `body`."""
+    script = f"""
+import time
+import jax
+from effnet_jax import sharding
+from effnet_jax.data import datasets, streaming
+if __name__ == "__main__":
+    split = datasets.load({name!r}, **{OPTIONS | {"num_workers": 2}}).splits["train"]
+    source = streaming.StreamedSource(split, sharding.data_mesh())
+    {body}
+"""
+    return [sys.executable, "-c", script]
+
+
+@pytest.mark.slow
+def test_shared_memory_is_given_back_at_the_end_of_training_and_evaluation(name):
+    """Soon: Grain does so in a thread of its own."""
+    body = "f = source.feeds(jax.random.key(0), 8, 0, None); f.at(0); f.close(); len(list(source.windows(8)))"
+    process = subprocess.Popen(with_two_workers(name, f"{body}; print('ready', flush=True); time.sleep(99)"),
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        assert process.stdout.readline() == "ready\n"
+        maps, deadline = pathlib.Path(f"/proc/{process.pid}/maps"), time.monotonic() + 20
+        while "/dev/shm/psm_" in maps.read_text():
+            assert time.monotonic() < deadline, "batches are still held"
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(name):
+    first_of_each = "f = source.feeds(jax.random.key(0), 8, 0, None); f.at(0); f.at(1)"
+    body = f"{first_of_each}; print('ready', flush=True); time.sleep(99)"
+    parent = subprocess.Popen(with_two_workers(name, body), stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "ready\n"
+    threads = pathlib.Path(f"/proc/{parent.pid}/task").glob("*/children")
+    children = [child for thread in threads for child in thread.read_text().split()]
+    assert len(children) >= 3, "two workers, and Python's own tracker of shared memory"
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(pathlib.Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.1)
+
+
+def test_devices_do_not_hold_the_memory_of_workers():
+    shared = np.frombuffer(mmap.mmap(-1, 4096), np.uint8)  # aligned, so that a CPU could take it as it is
+    batch = {"images": shared.reshape(8, 8, 8, 8), "labels": np.arange(8), "mask": np.ones(8, bool)}
+    put = streaming._put(sharding.batch_sharded(sharding.data_mesh()), batch)
+    shared[:] = 1
+    assert not put.images.any()
 
 
 def test_too_little_shared_memory_is_said_beforehand(dataset, monkeypatch):
