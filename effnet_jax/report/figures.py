@@ -25,6 +25,7 @@ STYLES = {
 FAMILY_STYLES = (("efficientnet", "#0072B2", "o"), ("resnet", "#D55E00", "s"), ("densenet", "#009E73", "D"))
 AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
 LINES = ("-", "--", ":", "-.")
+LABEL_MARGIN = 0.2  # of the width of a panel, for the names beside its outermost points
 ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
 SIZE = {"millions of parameters": lambda g: g.parameters / 1e6, "multiply-adds of one image (millions)":
         lambda g: g.macs / 1e6, "training time (min), measured": lambda g: g.training_minutes}  # fmt: skip
@@ -108,7 +109,7 @@ def _family(found: Collection) -> Figure:
                 panel.annotate(_short(name), (size(cost), cost.top1), xytext=(5, -11), textcoords="offset points",
                                fontsize=8)  # fmt: skip
         panel.set(xlabel=label, ylabel="ImageNet top-1 accuracy (%)")
-        panel.margins(x=0.12, y=0.1)
+        panel.margins(x=LABEL_MARGIN, y=0.1)
         _log_axis(panel)
         _papers(panel, "Figures 1 and 5, Table 2")
     panels[1, 2].axis("off")
@@ -157,6 +158,7 @@ def _curves(found: Collection) -> Figure:
     loss.set(xlabel="epoch", ylabel="training cross-entropy (nats)")
     accuracy.set(xlabel="epoch", ylabel="validation top-1 accuracy (%)")
     for panel in (loss, accuracy):
+        panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
     accuracy.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0), loc="upper left")
     return _finished(figure, found)
@@ -194,11 +196,11 @@ def _annotate(
     panel: Axes, groups: Sequence[Group], text: Callable[[Group], str],
     size: Callable[[Group], float | None] = SIZE["multiply-adds of one image (millions)"],
 ) -> None:  # fmt: skip
-    for group in groups:
-        if group.runs:
-            panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=(6, -12),
-                           textcoords="offset points", fontsize=8)  # fmt: skip
-    panel.margins(x=0.12, y=0.1)
+    for index, group in enumerate(group for group in groups if group.runs):
+        offset = (6, 5) if index % 2 else (6, -12)  # neighbours may be close
+        panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=offset,
+                       textcoords="offset points", fontsize=8)  # fmt: skip
+    panel.margins(x=LABEL_MARGIN, y=0.1)
 
 
 def _log_axis(panel: Axes) -> None:
