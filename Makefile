@@ -14,7 +14,7 @@ help:
 	@echo "make test         install, run the tests"
 	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
-	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (half an hour)"
+	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
 	@echo "make lint         ruff check and format check"
 	@echo "make format       ruff format"
 	@echo "make clean        remove .venv, .venv-peers and runs/quickstart"

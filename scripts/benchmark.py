@@ -2,7 +2,7 @@
 
 `--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
 does so with every peer installed. `--cam` measures class activation maps beside pytorch-grad-cam, and
-`--sections data --photographs FOLDER --resolution 224` the decoding of photographs beside torchvision and tf.data.
+`--sections data --resolution 224 --photographs FOLDER` the decoding of photographs beside torchvision and tf.data.
 """
 
 import datetime
@@ -10,6 +10,7 @@ import json
 import pathlib
 import shlex
 import sys
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -18,7 +19,6 @@ from absl import flags
 from effnet_jax import atomic, cli, runtime
 from effnet_jax.benchmark import report, run
 from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
-from effnet_jax.errors import UserError
 
 SECTIONS = ("steps", "startup", "memory", "loop", "augment", "data", "operations", "depthwise")
 
@@ -35,7 +35,9 @@ CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pyt
 DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
-PHOTOGRAPHS = flags.DEFINE_string("photographs", None, "Folder of images for the section data.")
+PHOTOGRAPHS = flags.DEFINE_string(
+    "photographs", None, "Folder of images for the section data; default: the two of scikit-learn."
+)
 PROFILE = flags.DEFINE_string("profile", None, "Keep a trace of our step in this folder (TensorBoard, Perfetto).")
 OUTPUT = flags.DEFINE_string("output", None, "Also write the report there, .md; the data beside it, .json.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON.")
@@ -51,13 +53,11 @@ def main(arguments: list[str]) -> None:
         chosen = cases(MODEL.value, MODE.value, BATCH_SIZE.value, RESOLUTION.value, DTYPE.value, REMAT.value)
     if DEVICE.value:
         runtime.select_platform(DEVICE.value)
-    of_suite = [section for section in SECTIONS if section != "data" or PHOTOGRAPHS.value]
-    by_default = of_suite if SUITE.value else [] if CAM.value else ["steps"]
+    by_default = list(SECTIONS) if SUITE.value else [] if CAM.value else ["steps"]
     wanted = [*(SECTION_NAMES.value or by_default), *(["cam"] if CAM.value else [])]
     if PROFILE.value and "operations" not in wanted:
         wanted.append("operations")
-    if "data" in wanted and not PHOTOGRAPHS.value:
-        raise UserError("the section data wants --photographs=FOLDER")
+    about = {"command": "python " + shlex.join(sys.argv), "date": datetime.date.today().isoformat()}
     data = run.run(
         chosen,
         PEER_NAMES.value,
@@ -67,16 +67,20 @@ def main(arguments: list[str]) -> None:
         trace_folder=PROFILE.value,
         photographs=PHOTOGRAPHS.value,
         say=lambda line: print(line, file=sys.stderr, flush=True),
+        keep=lambda found: keep(found | about),
     )
-    data["command"] = "python " + shlex.join(sys.argv)
-    data["date"] = datetime.date.today().isoformat()
+    data |= about
+    print(json.dumps(data) if JSON.value else report.markdown(data))
+
+
+def keep(data: dict[str, Any]) -> None:
+    """Writes what is known so far where --output says."""
     if OUTPUT.value:
         path = pathlib.Path(OUTPUT.value)
         texts = {".json": json.dumps(data, indent=1) + "\n", ".md": report.markdown(data)}
         for suffix, text in texts.items():
             with atomic.whole_file(path.with_suffix(suffix)) as file:
                 file.write(text.encode())
-    print(json.dumps(data) if JSON.value else report.markdown(data))
 
 
 if __name__ == "__main__":

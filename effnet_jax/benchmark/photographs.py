@@ -41,24 +41,25 @@ class Row:
     ours_is_faster_by: float | None
 
 
-def measure(folder: str, side: int, rounds: int, round_seconds: float) -> dict[str, Any]:
+def measure(folder: str | None, side: int, rounds: int, round_seconds: float) -> dict[str, Any]:
     """Times loaders in turns, all on one and the same core.
 
     Args:
-      folder: of photographs.
+      folder: of photographs; None for the two that come with scikit-learn.
       side: of the crops, in pixels.
       rounds: turns of each loader.
       round_seconds: length of a turn, about.
 
     Returns:
-      "images": number of files; "pixels": their mean width times height; "side"; "versions" of packages; "rows" as
-      dictionaries of `Row`.
+      "source": the folder's name; "images": number of files; "pixels": their mean width times height; "side";
+      "versions" of packages; "rows" as dictionaries of `Row`.
 
     Raises:
       UserError: there is no image in the folder.
     """
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    files = image_files.find_images([pathlib.Path(folder)])
+    source = pathlib.Path(folder) if folder else _examples()
+    files = image_files.find_images([source])
     sizes = [_size(file) for file in files]
     rng = np.random.default_rng(0)
     boxes = [(file, CROP.draw(*size, rng)) for file, size in zip(files, sizes) for _ in range(CROPS_AN_IMAGE)]
@@ -78,12 +79,23 @@ def measure(folder: str, side: int, rounds: int, round_seconds: float) -> dict[s
     pixels = statistics.mean(height * width for height, width in sizes)
     packages = (*OUR_PACKAGES, *(PEERS[name] for name in loaders if name != OURS))
     return {
+        "source": source.name if folder else "scikit-learn",
         "images": len(files),
         "pixels": pixels,
         "side": side,
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "versions": {package: _version(package) for package in packages},
         "rows": [dataclasses.asdict(row) for row in rows],
     }
+
+
+def _examples() -> pathlib.Path:
+    return pathlib.Path(importlib.util.find_spec("sklearn.datasets").submodule_search_locations[0], "images")
+
+
+def _version(package: str) -> str:
+    """Of whichever distribution brings the package: TensorFlow has several."""
+    (distribution, *_) = importlib.metadata.packages_distributions().get(package, [package])
+    return importlib.metadata.version(distribution)
 
 
 def _row(name: str, rates: dict[str, list[float]]) -> Row:

@@ -123,10 +123,10 @@ def _data(found: dict[str, Any]) -> str:
     ]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return (
-        f"## Photographs\n\n{found['images']} files of {found['pixels'] / 1e6:.2f} megapixels on average, read, "
-        f"decoded and cut to random crops of {found['side']} pixels (area .08 to 1, aspect 3/4 to 4/3, bicubic), in "
-        f"batches of uint8; one thread of one and the same core, in turns; {versions}:\n\n"
-        + table(("loader", "images/s per core", "effnet_jax is faster by"), rows)
+        f"## Photographs\n\n{found['images']} files ({found['source']}) of {found['pixels'] / 1e6:.2f} "
+        f"megapixels on average, read, decoded and cut to random crops of {found['side']} pixels (area .08 to 1, "
+        f"aspect 3/4 to 4/3, bicubic), in batches of uint8; one thread of one and the same core, in turns; "
+        f"{versions}:\n\n" + table(("loader", "images/s per core", "effnet_jax is faster by"), rows)
     )
 
 

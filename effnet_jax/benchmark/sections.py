@@ -29,15 +29,11 @@ def peer_versions(peers: Sequence[str]) -> dict[str, str]:
 
 
 def steps(
-    cases: Sequence[Case], peers: Sequence[str], rounds: int, round_seconds: float, peaks: dict[str, Any], say: Say
+    case: Case, peers: Sequence[str], rounds: int, round_seconds: float, peaks: dict[str, Any], say: Say
 ) -> list[dict[str, Any]]:
-    """Throughput, compile time and memory of every implementation on every case."""
-    found = []
-    for case in cases:
-        results = measure(case, (OURS, *peers), rounds, round_seconds, say)
-        for result in results:
-            found.append(_entry(result, results[0], peaks))
-    return found
+    """Throughput, compile time and memory of every implementation on a case."""
+    results = measure(case, (OURS, *peers), rounds, round_seconds, say)
+    return [_entry(result, results[0], peaks) for result in results]
 
 
 def _entry(result: Result, ours: Result, peaks: dict[str, Any]) -> dict[str, Any]:
@@ -121,9 +117,9 @@ def depthwise(case: Case, say: Say) -> dict[str, Any]:
     return {"case": str(case), "rows": [dataclasses.asdict(row) for row in rows]}
 
 
-def data(folder: str, side: int, rounds: int, round_seconds: float, say: Say) -> dict[str, Any]:
+def data(folder: str | None, side: int, rounds: int, round_seconds: float, say: Say) -> dict[str, Any]:
     """Photographs into training crops, on one core; see `photographs.measure`."""
-    say(f"{folder}: crops of {side} pixels, on one core")
+    say(f"photographs: crops of {side} pixels, on one core")
     return isolated(f"{PACKAGE}.photographs", "measure", folder, side, rounds, round_seconds)
 
 

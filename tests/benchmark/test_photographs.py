@@ -22,9 +22,14 @@ def test_every_loader_that_is_there_has_a_rate(tmp_path, monkeypatch, any_core):
     absent = lambda name, package=None: None if name == "tensorflow" else find_spec(name, package)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", absent)
     found = photographs.measure(str(tmp_path), 16, rounds=2, round_seconds=0.0)
-    assert (found["images"], found["pixels"]) == (3, 40 * 48)
+    assert (found["source"], found["images"], found["pixels"]) == (tmp_path.name, 3, 40 * 48)
     rows = {row["implementation"]: row for row in found["rows"]}
     assert rows["effnet_jax"]["ours_is_faster_by"] == 1 and len(rows["effnet_jax"]["rates"]) == 2
     assert rows["tf.data"] == {"implementation": "tf.data", "rates": (), "ours_is_faster_by": None}
     text = report._data(found)
     assert "| tf.data | not installed |" in text and "| effnet_jax | " in text
+
+
+def test_photographs_that_are_always_there(any_core):
+    found = photographs.measure(None, 16, rounds=1, round_seconds=0.0)
+    assert (found["source"], found["images"], found["pixels"]) == ("scikit-learn", 2, 427 * 640)

@@ -3,7 +3,7 @@
 import pytest
 
 from effnet_jax import UserError
-from effnet_jax.benchmark import report, rounds, sections
+from effnet_jax.benchmark import report, rounds, run, sections
 from effnet_jax.benchmark.case import Case, cases, check_names, check_peers
 from effnet_jax.benchmark.worker import WorkerFailedError
 
@@ -48,7 +48,7 @@ def test_medians_and_paired_ratios(fake):
 
 
 def test_one_that_fails_is_reported_beside_the_others(fake):
-    entries = sections.steps([CASE], ["timm", "naive"], 3, 2.0, PEAKS, lambda line: None)
+    entries = sections.steps(CASE, ["timm", "naive"], 3, 2.0, PEAKS, lambda line: None)
     assert [entry["implementation"] for entry in entries] == ["effnet_jax", "timm", "naive"]
     assert entries[1]["failure"] == "ImportError: no timm"
     contract = ("implementation", "mode", "batch_size", "resolution", "images_per_second", "min", "max")
@@ -59,6 +59,19 @@ def test_one_that_fails_is_reported_beside_the_others(fake):
     lines = report.markdown(data).splitlines()
     assert any("| naive | 1 [0.3333, 1] | 10.00x | 3.0 | 100 |" in line for line in lines)
     assert any("failed: ImportError: no timm" in line for line in lines)
+
+
+def test_what_is_measured_is_kept_before_the_rest(fake, monkeypatch):
+    """A benchmark takes an hour; a section that fails must not cost those before it."""
+    kept = []
+    monkeypatch.setattr(sections, "machine", lambda dtype, say: PEAKS | {"versions": {}})
+    monkeypatch.setattr(sections, "startup", lambda case, say: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.run(
+            [CASE, CASE], ["naive"], ["steps", "startup"], rounds=3, round_seconds=2.0, trace_folder=None,
+            photographs=None, say=lambda line: None, keep=lambda data: kept.append(len(data["results"])),
+        )  # fmt: skip
+    assert kept == [2, 4]
 
 
 def test_flops_are_twice_the_macs_and_three_times_that_in_training():
