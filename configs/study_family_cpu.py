@@ -3,7 +3,9 @@
 python scripts/scaling_study.py --config configs/study_family_cpu.py
 
 Every model sees the same 9,600 images (0.2 epochs), shrunk to 16 pixels (B1 17, B2 19), once; all end at a 2x2 or
-3x3 map. After so little training accuracies say how fast models start, not how good they get.
+3x3 map. After so little training accuracies say how fast models start, not how good they get. 49 minutes, 19 of them
+ResNet-152's, and up to 15 GB of memory.
+Result: DenseNet-201 starts fastest, 10.7 % of the validation images; results/study_family_cpu.
 """
 
 import ml_collections
@@ -26,11 +28,11 @@ def get_config() -> ml_collections.ConfigDict:
     train.model.depth_multiplier = 1.0
     train.model.stem_stride = 1
     train.dataset.resolution = 16
-    train.batch_size = 64
+    train.batch_size = 32  # small: the more steps, the further a start gets with as many images
     train.eval_batch_size = 500
-    train.num_train_steps = 150
-    train.eval_every_steps = 150
-    train.checkpoint_every_steps = 75
-    train.optimizer.learning_rate = 0.004
+    train.num_train_steps = 300
+    train.eval_every_steps = 300
+    train.checkpoint_every_steps = 150
+    train.optimizer.learning_rate = 0.024
     train.optimizer.warmup_epochs = 0.05
     return config
