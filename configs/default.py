@@ -56,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Large images stay encoded on disk; worker processes decode and cut them, by the official rules.
     dataset.streaming = placeholder(bool)  # unset: food101 and imagenet2012 do; True for a large folder
     dataset.num_workers = placeholder(int)  # unset: one a core; 0: threads of the training process
+    dataset.decoded_cache = False  # decoded once into cache_dir, 3 bytes a pixel: then a crop is only resized
     dataset.crop_area = (0.08, 1.0)  # share of the image that a training crop, resized to image_size, takes
     dataset.crop_aspect = (3 / 4, 4 / 3)  # its width over height
     dataset.crop_fraction = 0.875  # share of the shorter side that evaluation keeps, resized to resolution

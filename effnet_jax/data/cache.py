@@ -8,12 +8,13 @@ is whole, so a folder with the final name is always complete, whoever was killed
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,28 @@ _MANIFEST = "manifest.json"
 _WAY_OUT = f"set {ROOT_VARIABLE} to a folder on another disk"
 _STALE_SECONDS = 3600  # a writer takes seconds; what is older was left by one that was killed
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, 3], labels int32 [N]
+# Images uint8 [N, H, W, 3] and labels int32 [N], or what an index and photographs have in their places.
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """An array to be written that memory need not hold.
+
+    Attributes:
+      shape: Of the whole.
+      dtype: Its type.
+      parts: Along the first axis, each made when its turn comes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    parts: Iterable[np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the whole."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class CorruptCache(Exception):
@@ -41,7 +63,8 @@ class Cached:
 
     Attributes:
       class_names: One name a class, by label.
-      splits: Images (a read-only memory map, uint8 [N, H, W, 3]) and labels (int32 [N]) by split.
+      splits: Images (a read-only memory map, uint8 [N, H, W, 3]; to be written they may be `Pieces`) and labels
+        (int32 [N]) by split.
       source: The TFDS folder the images were decoded from.
     """
 
@@ -96,6 +119,11 @@ def read(folder: Path) -> Cached | None:
     )
 
 
+def images_file(folder: Path, split: str) -> Path:
+    """Returns the file of a split's images in the cache `folder`."""
+    return folder / f"{split}_images.npy"
+
+
 def read_or_make(folder: Path, make: Callable[[], Cached], remedy: str) -> Cached:
     """Reads what is kept in `folder`; where that is missing or damaged it is made and written.
 
@@ -141,12 +169,13 @@ def _write_files(scratch: Path, cached: Cached) -> None:
     for split, arrays in cached.splits.items():
         for kind, array in zip(("images", "labels"), arrays):
             path = scratch / f"{split}_{kind}.npy"
-            array = np.ascontiguousarray(array)
             with open(path, "wb") as file:
                 # Not np.save: its tofile() reports a full disk as an error without a number.
-                header = np.lib.format.header_data_from_array_1_0(array)
+                descr = np.lib.format.dtype_to_descr(array.dtype)
+                header = {"descr": descr, "fortran_order": False, "shape": array.shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                file.write(array.data)
+                for part in array.parts if isinstance(array, Pieces) else (array,):
+                    file.write(np.ascontiguousarray(part).data)
                 file.flush()
                 os.fsync(file.fileno())
             entries[path.name] = {"bytes": path.stat().st_size, "crc32": _crc32_of_file(path)}
@@ -190,7 +219,7 @@ def _remove_stale(cache_root: Path) -> None:
 
 
 def _map_split(folder: Path, split: str) -> Arrays:
-    images = np.load(folder / f"{split}_images.npy", mmap_mode="r").view(np.ndarray)
+    images = np.load(images_file(folder, split), mmap_mode="r").view(np.ndarray)
     return images, np.load(folder / f"{split}_labels.npy")
 
 

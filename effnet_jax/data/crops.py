@@ -1,13 +1,15 @@
 """Crops of photographs that are decoded for one use: drawn at random for training, central for evaluation.
 
 A JPEG is decoded at a half, a quarter or an eighth of its size where that leaves enough pixels: its decoder
-then skips most of the inverse cosine transform.
+then skips most of the inverse cosine transform. An image that was decoded before, to a uint8 [H, W, 3], is cut
+likewise, averaged over blocks of as many pixels.
 """
 
 import contextlib
 import dataclasses
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -79,26 +81,70 @@ def central_box(height: int, width: int, fraction: float) -> Box:
     return Box(left, top, side, side)
 
 
-def random_crop(content: bytes, name: str, side: int, crop: RandomCrop, rng: np.random.Generator) -> np.ndarray:
-    """Decodes a random rectangle of an encoded image and resizes it to uint8 [side, side, 3], antialiased bicubic.
+def random_crop(
+    content: bytes | np.ndarray, name: str, side: int, crop: RandomCrop, rng: np.random.Generator
+) -> np.ndarray:
+    """Cuts a random rectangle of an image and resizes it to uint8 [side, side, 3], antialiased bicubic.
+
+    Args:
+      content: The image, encoded or as uint8 [H, W, 3].
+      name: What the message of an error calls it.
+      side: Of the result, in pixels.
+      crop: Which rectangles there are.
+      rng: Chooses one.
 
     Raises:
-      UnreadableImageError: It cannot be decoded; the message calls it `name`.
+      UnreadableImageError: It cannot be decoded.
     """
-    with images.opened(io.BytesIO(content), name, lambda: not content) as image:
-        box = crop.draw(*_upright_size(image), rng)
-        return _resized(_cut(content, image, box, side * TRAINING_MARGIN), side)
+    return _crop(content, name, side, TRAINING_MARGIN, lambda height, width: crop.draw(height, width, rng))
 
 
-def central_crop(content: bytes, name: str, side: int, fraction: float) -> np.ndarray:
-    """Decodes the central square of `fraction` of the shorter side likewise, by the rule of `Preprocess`."""
-    with images.opened(io.BytesIO(content), name, lambda: not content) as image:
-        box = central_box(*_upright_size(image), fraction)
-        return _resized(_cut(content, image, box, side * EVALUATION_MARGIN), side)
+def central_crop(content: bytes | np.ndarray, name: str, side: int, fraction: float) -> np.ndarray:
+    """Cuts the central square of `fraction` of the shorter side likewise, by the rule of `Preprocess`."""
+    return _crop(content, name, side, EVALUATION_MARGIN, lambda height, width: central_box(height, width, fraction))
 
 
-def _resized(image: Image.Image, side: int) -> np.ndarray:
-    return np.asarray(image.resize((side, side), Image.BICUBIC))
+def decode(content: bytes, name: str) -> np.ndarray:
+    """Decodes a whole image, upright, to uint8 [H, W, 3].
+
+    Raises:
+      UnreadableImageError: It cannot be decoded.
+    """
+    with _opened(content, name) as image:
+        height, width = _upright_size(image)
+        return np.asarray(_cut(content, image, Box(0, 0, width, height), 1))
+
+
+def upright_size(content: bytes, name: str) -> tuple[int, int]:
+    """Returns height and width that `decode` would give, from the header alone.
+
+    Raises:
+      UnreadableImageError: There is none.
+    """
+    with _opened(content, name) as image:
+        return _upright_size(image)
+
+
+def _crop(
+    content: bytes | np.ndarray, name: str, side: int, margin: int, place: Callable[[int, int], Box]
+) -> np.ndarray:
+    if isinstance(content, np.ndarray):
+        box = place(*content.shape[:2])
+        cut = _cut_decoded(content, box, _scale(box, side * margin))
+    else:
+        with _opened(content, name) as image:
+            box = place(*_upright_size(image))
+            cut = _cut(content, image, box, _scale(box, side * margin))
+    return np.asarray(cut.resize((side, side), Image.BICUBIC))
+
+
+def _opened(content: bytes, name: str) -> contextlib.AbstractContextManager[Image.Image]:
+    return images.opened(io.BytesIO(content), name, lambda: not content)
+
+
+def _scale(box: Box, needed: int) -> int:
+    """Returns by what to divide the size of an image so that `needed` pixels of the box's shorter side are left."""
+    return next((scale for scale in SCALES if min(box.width, box.height) >= scale * needed), 1)
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -107,9 +153,14 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _cut(content: bytes, image: Image.Image, box: Box, needed: int) -> Image.Image:
-    """Decodes a rectangle at the smallest scale that leaves `needed` pixels of its shorter side."""
-    scale = next((scale for scale in SCALES if min(box.width, box.height) >= scale * needed), 1)
+def _cut_decoded(pixels: np.ndarray, box: Box, scale: int) -> Image.Image:
+    left, top, right, bottom = box.scaled(1.0, 1.0)
+    piece = Image.fromarray(pixels[top:bottom, left:right])
+    return piece if scale == 1 else piece.reduce(scale)
+
+
+def _cut(content: bytes, image: Image.Image, box: Box, scale: int) -> Image.Image:
+    """Decodes a rectangle at an integer fraction of its size."""
     height, width = -(-image.height // scale), -(-image.width // scale)
     if image.format == "JPEG" and image.getexif().get(_ORIENTATION) in _UPRIGHT:
         # The same library as Pillow's, without Pillow's copies. It refuses what is damaged or in unusual colours.

@@ -34,6 +34,7 @@ def load(
     broken_images: str = "fail",
     streaming: bool | None = None,
     num_workers: int | None = None,
+    decoded_cache: bool = False,
     crop_fraction: float = 0.875,
     crop_area: tuple[float, float] = (0.08, 1.0),
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
@@ -59,6 +60,7 @@ def load(
       broken_images: Of folders: "fail", or "skip" to do without images that cannot be read.
       streaming: Whether images stay encoded on disk; None for folders no, and for others where they are large.
       num_workers: Processes that decode what streams; None for one a core, 0 for threads.
+      decoded_cache: Whether what streams is decoded into the cache on first use.
       crop_fraction, crop_area, crop_aspect: See `encoded.Reading` and `crops.RandomCrop`.
 
     Returns:
@@ -81,8 +83,14 @@ def load(
             num_workers=os.cpu_count() if num_workers is None else num_workers,
         )
         if folder_layout.is_folder(name):
-            return streamed.folder(name, cache.root(cache_dir), reading, held_out_fraction, broken_images)
-        return streamed.prepared(name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples)
+            return streamed.folder(
+                name, cache.root(cache_dir), reading, held_out_fraction, broken_images, decoded_cache
+            )
+        return streamed.prepared(
+            name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples, decoded_cache
+        )
+    if decoded_cache:
+        raise UserError(f"{name} is held decoded anyway: leave config.dataset.decoded_cache off, it is for streaming")
     if folder_layout.is_folder(name):
         from effnet_jax.data import folder  # needs Pillow
 

@@ -42,8 +42,8 @@ class Store(Protocol):
 
     names: tuple[str, ...]
 
-    def read(self, number: int) -> tuple[bytes, str]:
-        """Returns an image as it is encoded, and what to call it."""
+    def read(self, number: int) -> tuple[bytes | np.ndarray, str]:
+        """Returns an image, encoded or as uint8 [H, W, 3], and what to call it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,9 @@ class RecordStore:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """One image: its bytes, what to call it, and its label."""
+    """One image: its bytes or pixels, what to call it, and its label."""
 
-    content: bytes
+    content: bytes | np.ndarray
     name: str
     label: int
 
@@ -119,7 +119,7 @@ class EncodedSplit:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Encoded:
-        """Reads an image, undecoded."""
+        """Reads an image as its store has it."""
         content, name = self.store.read(int(self.numbers[index]))
         return Encoded(content, name, int(self.labels[index]))
 
@@ -154,4 +154,6 @@ class Photographs:
           UnreadableImageError: It cannot be decoded.
         """
         encoded = self.split[index]
+        if isinstance(encoded.content, np.ndarray):
+            return encoded.content
         return images.decode_image(encoded.content, encoded.name)

@@ -1,4 +1,4 @@
-"""Datasets whose images stay encoded on disk: what is in them, and what is held out. Nothing is decoded here."""
+"""Datasets whose images stay on disk: what is in them, and what is held out."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -6,14 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.data import cache, crops, files, folder_layout, images, index, official, registry
+from effnet_jax.data import cache, crops, decoded, files, folder_layout, images, index, official, records, registry
 from effnet_jax.data import folder as resident_folder
 from effnet_jax.data.encoded import EncodedSplit, FileStore, Reading
 from effnet_jax.data.splits import Dataset, hold_out, stratified_order, take_validation
 
 
 def prepared(
-    name: str, data_dir: str, manual_dir: str, cache_root: Path, reading: Reading, validation_examples: int
+    name: str,
+    data_dir: str,
+    manual_dir: str,
+    cache_root: Path,
+    reading: Reading,
+    validation_examples: int,
+    decoded_cache: bool,
 ) -> Dataset:
     """Opens a dataset that TFDS, or we in its stead, prepared; arguments as in `datasets.load`.
 
@@ -27,6 +33,9 @@ def prepared(
     if sizes != facts.split_sizes:
         files.say(f"{found.folder} holds {sizes} images; the official {name} holds {facts.split_sizes}")
     splits = index.of_records(name, found, cache_root, reading)
+    if decoded_cache:
+        fingerprint = records.fingerprint(found, cache.FORMAT)
+        splits = decoded.keep(splits, cache_root / f"decoded-{name}-{fingerprint}", name)
     train = _in_stratified_order(splits["train"])
     return Dataset(
         info=facts,
@@ -36,7 +45,14 @@ def prepared(
     )
 
 
-def folder(name: str, cache_root: Path, reading: Reading, held_out_fraction: float, broken_images: str) -> Dataset:
+def folder(
+    name: str,
+    cache_root: Path,
+    reading: Reading,
+    held_out_fraction: float,
+    broken_images: str,
+    decoded_cache: bool,
+) -> Dataset:
     """Opens the dataset "folder:PATH"; arguments as in `datasets.load`, layout as in `folder_layout`.
 
     It is normalised as ImageNet is: its own statistics would take a pass over all pixels. An image that cannot be
@@ -57,6 +73,9 @@ def folder(name: str, cache_root: Path, reading: Reading, held_out_fraction: flo
     }
     if broken_images == resident_folder.SKIP:
         splits = _without_broken(layout, splits, cache_root)
+    if decoded_cache:
+        fingerprint = resident_folder.fingerprint(layout, 0, broken_images)
+        splits = decoded.keep(splits, cache_root / f"decoded-folder-{fingerprint}", str(layout.path))
     splits["train"] = _in_stratified_order(splits["train"])
     sizes = {split: len(content) for split, content in splits.items()}
     splits = hold_out(name, splits, len(layout.class_names), held_out_fraction)

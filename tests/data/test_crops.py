@@ -55,9 +55,20 @@ def test_the_central_crop_follows_the_rule_of_prediction(side, tolerance):
 @pytest.mark.parametrize("side", [100, 40, 20, 10])  # decoded whole, at a half, a quarter, an eighth
 def test_a_reduced_decode_shows_the_same_crop(side):
     pixels = photograph(240, 320)
-    encoded = [jpeg(pixels), _png(pixels)]  # the second knows no reduced size
-    drawn = [crops.random_crop(content, "it", side, OFFICIAL, np.random.default_rng(3)) for content in encoded]
-    assert np.abs(drawn[0].astype(int) - drawn[1]).mean() < 2.5
+    kinds = [jpeg(pixels), _png(pixels), crops.decode(jpeg(pixels), "it")]  # the second knows no reduced size
+    reduced, exact, averaged = [
+        crops.random_crop(kind, "it", side, OFFICIAL, np.random.default_rng(3)).astype(int) for kind in kinds
+    ]
+    assert np.abs(reduced - exact).mean() < 2.5 and np.abs(averaged - exact).mean() < 2.5
+    if side == 100:
+        np.testing.assert_array_equal(averaged, reduced)
+
+
+def test_the_size_is_known_from_the_header():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for content in (jpeg(photograph(24, 32)), jpeg(photograph(32, 24), exif=exif), _png(photograph(24, 32))):
+        assert crops.upright_size(content, "it") == (24, 32) == crops.decode(content, "it").shape[:2]
 
 
 def _png(pixels):
