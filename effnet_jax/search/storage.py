@@ -11,7 +11,7 @@ import sqlalchemy.exc
 
 from effnet_jax.errors import UserError
 
-CONNECT_SECONDS = 8  # so that an unreachable server is named within ten
+CONNECT_SECONDS = 6  # so that, imports included, an unreachable server is named within ten
 OPEN_SECONDS, AGAIN_SECONDS = 4.0, 0.3  # for a connection that was dropped
 PATIENT_SECONDS = 120.0  # for a server that starts up, or tables that another worker just makes
 RESTARTING = "the database system is"  # "starting up", "shutting down", "in recovery mode"
