@@ -22,7 +22,7 @@ from effnet_jax.data.splits import Split
 # Changes to config.augment, on top of the defaults' crop and flip.
 KINDS: dict[str, dict[str, Any]] = {
     "crop and flip": {},
-    "colour jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4},
+    "colour jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
     "AutoAugment, CIFAR-10": {"policy": "autoaugment_cifar10"},
     "AutoAugment, ImageNet": {"policy": "autoaugment_imagenet"},
     "RandAugment": {"policy": "randaugment"},
