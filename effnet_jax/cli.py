@@ -84,13 +84,13 @@ class ClusterFlags:
         self._address = flags.DEFINE_string("coordinator_address", None, "host:port at which process 0 listens.")
         self._num_processes = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
         self._process_id = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+        self._seconds = flags.DEFINE_float("join_seconds", 300, "How long to wait for the others.", lower_bound=0)
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[None]:
         """A block in which this process is one of several, where the flags ask for it; see `distributed`.
 
-        Raises:
-          UserError: the flags do not go together, or the others are not found.
+        What a user can mend, also in another of the processes, ends this one at once.
         """
         by_hand = (self._address.value, self._num_processes.value, self._process_id.value)
         if not self._distributed.value and by_hand == (None, None, None):
@@ -98,7 +98,10 @@ class ClusterFlags:
             return
         from effnet_jax import distributed
 
-        distributed.join(*by_hand)
+        try:
+            distributed.join(*by_hand, self._seconds.value)
+        except UserError as error:
+            _end(str(error))
         with distributed.failing_together(_end):
             yield
 
@@ -111,9 +114,11 @@ def fail(message: str) -> None:
 
 def _end(message: str) -> NoReturn:
     """`fail` for any thread: nothing that is under way is waited for."""
-    _complain(message)
-    sys.stdout.flush()
-    os._exit(EXIT_BAD_INPUT)
+    try:
+        _complain(message)
+        sys.stdout.flush()
+    finally:  # whoever reads may be gone
+        os._exit(EXIT_BAD_INPUT)
 
 
 def _complain(message: str) -> None:

@@ -16,17 +16,11 @@ from jax.experimental import multihost_utils
 
 from effnet_jax.errors import UserError
 
-JOIN_SECONDS = 300  # hosts of a cluster do not start at the same moment
 _MAX_MESSAGE_BYTES = 2000
-_FAILURE, _FOREVER_MS, _TELLING_SECONDS = "effnet_jax/failure", 2**40, 1
+_FAILURE, _LISTENING_SECONDS = "effnet_jax/failure", 1.0
 
 
-def join(
-    coordinator_address: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-    seconds: float = JOIN_SECONDS,
-) -> None:
+def join(coordinator_address: str | None, num_processes: int | None, process_id: int | None, seconds: float) -> None:
     """Makes this process one of several; call it before anything touches a device.
 
     Args:
@@ -38,7 +32,7 @@ def join(
 
     Raises:
       UserError: some of the three are missing or impossible, nothing tells them, the others do not come, or
-        processes differ in how many devices they have.
+        processes differ in how many devices they have. JAX may still wait in a thread: end the process by `os._exit`.
     """
     by_hand = (coordinator_address, num_processes, process_id)
     _check(*by_hand)
@@ -137,14 +131,15 @@ def failing_together(end: Callable[[str], NoReturn]) -> Iterator[None]:
     """
     client = jax_distributed.global_state.client  # which JAX does not give away otherwise; Orbax takes it likewise
 
+    over = threading.Event()
+
     def listen() -> None:
-        try:
-            message = client.blocking_key_value_get(_FAILURE, _FOREVER_MS)
-        except jax.errors.JaxRuntimeError:  # the end of the run
-            return
-        if is_first():
-            time.sleep(_TELLING_SECONDS)  # it has the message that the others are about to read
-        end(message)
+        while not over.wait(_LISTENING_SECONDS):
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # nothing is there
+                message = client.key_value_try_get(_FAILURE)
+                if is_first():
+                    time.sleep(2 * _LISTENING_SECONDS)  # the others read it from this process
+                end(message)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -153,4 +148,6 @@ def failing_together(end: Callable[[str], NoReturn]) -> Iterator[None]:
     except UserError as error:
         client.key_value_set(_FAILURE, str(error), allow_overwrite=True)
         listener.join()  # which does not come back
-        raise
+    finally:  # no thread may be in JAX when Python ends
+        over.set()
+        listener.join()

@@ -1,14 +1,12 @@
 """Joining other processes: what goes wrong is said in one line. What they do together: training/test_processes.py."""
 
 import socket
-import subprocess
-import sys
 
 import pytest
 
 from effnet_jax import distributed
 from effnet_jax.errors import UserError
-from tests.test_cli import QUICKSTART, ROOT, error_of
+from tests.test_cli import QUICKSTART, error_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +22,7 @@ from tests.test_cli import QUICKSTART, ROOT, error_of
 )
 def test_what_cannot_be_is_refused_before_anybody_is_waited_for(by_hand, expected):
     with pytest.raises(UserError, match=expected):
-        distributed.join(*by_hand)
+        distributed.join(*by_hand, seconds=1)
 
 
 def test_scripts_refuse_half_of_the_flags_and_no_cluster(tmp_path):
@@ -35,21 +33,15 @@ def test_scripts_refuse_half_of_the_flags_and_no_cluster(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_nobody_at_the_address():
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_others_who_do_not_come(process_id, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    program = (
-        "from effnet_jax import cli\n"
-        "def main(arguments):\n"
-        "    from effnet_jax import distributed\n"
-        f"    distributed.join({address!r}, 2, 1, seconds=1)\n"
-        "cli.run(main)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert f"did not find each other at {address} (not all were there within 1 seconds)" in line
+    cluster = ("--coordinator_address", address, "--num_processes", 2, "--process_id", process_id, "--join_seconds", 2)
+    line = error_of("train.py", *QUICKSTART, "--workdir", tmp_path / "run", *cluster)
+    assert f"did not find each other at {address} (not all were there within 2 seconds)" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_process_alone_agrees_with_itself():
