@@ -1,11 +1,13 @@
 """What the scripts share: flags, one-line errors, exit codes."""
 
+import contextlib
 import errno
 import logging as std_logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import ml_collections
 from absl import flags, logging
@@ -72,10 +74,55 @@ def workdir(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path:
     return pathlib.Path(flag.value or f"runs/{pathlib.Path(flags.FLAGS[config.name].config_filename).stem}")
 
 
+class ClusterFlags:
+    """The flags by which a process joins others; made where a script defines its flags."""
+
+    def __init__(self) -> None:
+        self._distributed = flags.DEFINE_bool(
+            "distributed", False, "One of several processes: of SLURM, Open MPI, Kubernetes or a TPU pod by itself."
+        )
+        self._address = flags.DEFINE_string("coordinator_address", None, "host:port at which process 0 listens.")
+        self._num_processes = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+        self._process_id = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+        self._seconds = flags.DEFINE_float("join_seconds", 300, "How long to wait for the others.", lower_bound=0)
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """A block in which this process is one of several, where the flags ask for it; see `distributed`.
+
+        What a user can mend, also in another of the processes, ends this one at once.
+        """
+        by_hand = (self._address.value, self._num_processes.value, self._process_id.value)
+        if not self._distributed.value and by_hand == (None, None, None):
+            yield
+            return
+        from effnet_jax import distributed
+
+        try:
+            distributed.join(*by_hand, self._seconds.value)
+        except UserError as error:
+            _end(str(error))
+        with distributed.failing_together(_end):
+            yield
+
+
 def fail(message: str) -> None:
     """Prints one line on stderr and exits with code 2."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    _complain(message)
     sys.exit(EXIT_BAD_INPUT)
+
+
+def _end(message: str) -> NoReturn:
+    """`fail` for any thread: nothing that is under way is waited for."""
+    try:
+        _complain(message)
+        sys.stdout.flush()
+    finally:  # whoever reads may be gone
+        os._exit(EXIT_BAD_INPUT)
+
+
+def _complain(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def refuse(arguments: list[str]) -> None:

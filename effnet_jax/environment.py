@@ -17,10 +17,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 def hardware() -> str:
     """Returns the devices in words, e.g. "1 x cpu (Intel Xeon, 2 cores)"."""
     devices = jax.devices()
-    kind = devices[0].device_kind
-    if devices[0].platform == "cpu":
-        return f"{len(devices)} x cpu ({_processor()})"
-    return f"{len(devices)} x {kind}"
+    kind = f"cpu ({_processor()})" if devices[0].platform == "cpu" else devices[0].device_kind
+    processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{len(devices)} x {kind}{processes}"
 
 
 def versions() -> dict[str, str]:

@@ -20,15 +20,19 @@ WEIGHTS = flags.DEFINE_enum(
     "weights", "selected", ["selected", "raw", "ema"], "selected: whichever did better on validation."
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared TFDS data; default as in the run's config.")
+CLUSTER = cli.ClusterFlags()
 flags.mark_flag_as_required("checkpoint")
 
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
+    from effnet_jax.distributed import is_first
     from effnet_jax.training.evaluation import evaluate_checkpoint
 
-    figures = evaluate_checkpoint(CHECKPOINT.value, SPLIT.value, BATCH_SIZE.value, WEIGHTS.value, DATA_DIR.value)
-    print(json.dumps(figures))
+    with CLUSTER.joined():
+        figures = evaluate_checkpoint(CHECKPOINT.value, SPLIT.value, BATCH_SIZE.value, WEIGHTS.value, DATA_DIR.value)
+    if is_first():
+        print(json.dumps(figures))
 
 
 if __name__ == "__main__":

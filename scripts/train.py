@@ -16,16 +16,21 @@ from effnet_jax import cli
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; --config.key=value overrides.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/<name of the config>.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Drop a run that is already in the workdir.")
+CLUSTER = cli.ClusterFlags()
 flags.mark_flag_as_required("config")
 
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     config = cli.loaded(CONFIG)
+    from effnet_jax.distributed import is_first
     from effnet_jax.training.loop import train_and_evaluate
 
     folder = cli.workdir(WORKDIR, CONFIG)
-    results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value)
+    with CLUSTER.joined():
+        results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value)
+    if not is_first():
+        return
     prefix = "ema_" if results["selected_weights"] == "ema" else ""
     print(f"results   {folder}/results.json, {folder}/curves.png, {folder}/checkpoints")
     print(

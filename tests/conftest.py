@@ -29,23 +29,7 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def tiny_config():
-    """A run that takes seconds: a sliver of EfficientNet on scikit-learn's digits at their own size."""
-    from configs import default
+    """See `short.tiny_config`."""
+    from tests import short
 
-    config = default.get_config()
-    config.batch_size = 64
-    config.eval_batch_size = 184
-    config.num_train_steps = 6
-    config.log_every_steps = 2
-    config.eval_every_steps = 3
-    config.checkpoint_every_steps = 2
-    config.model.width_multiplier = 0.25
-    config.model.depth_multiplier = 0.25
-    config.model.num_classes = 10
-    config.model.stem_stride = 1
-    config.model.stage_strides = (1, 2, 1, 2, 1, 1, 1)
-    config.dataset.name = "digits"
-    config.dataset.resolution = 8
-    config.dataset.validation_examples = 180
-    config.augment.crop_padding = 1
-    return config
+    return short.tiny_config()

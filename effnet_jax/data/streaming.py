@@ -131,9 +131,9 @@ def _example(pixels: np.ndarray, label: int, mask: bool) -> Example:
 
 
 def _local_batches(examples: grain.MapDataset, batch_size: int) -> grain.MapDataset:
-    """Returns the share of this process; global batch n is made of the same examples on any number of processes."""
+    """Returns the share of this process: global batch n is the same, in the same order, on any number of processes."""
     processes = jax.process_count()
-    return examples[jax.process_index() :: processes].batch(batch_size // processes)
+    return examples.batch(batch_size // processes)[jax.process_index() :: processes]
 
 
 def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator[StreamedBatch]:

@@ -29,7 +29,7 @@ class Evaluator:
         def step(variables: Any, window: Window) -> dict[str, jax.Array]:
             return eval_step(variables, pipeline.eval_batch(window, batch_size))
 
-        self._step = jax.jit(step)
+        self._step = jax.jit(step, out_shardings=sharding.replicated(pipeline.mesh))
         self._batch_size = batch_size
 
     def __call__(self, weights: Sequence[Any], source: Source) -> list[dict[str, float]]:

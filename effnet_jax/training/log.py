@@ -10,6 +10,7 @@ import jax
 import tensorboardX
 import tqdm
 
+from effnet_jax import distributed
 from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.metrics import MetricsFile
 
@@ -18,7 +19,7 @@ class RunLog:
     """The voices of one run. Only process 0 speaks and writes; elsewhere every call is silent."""
 
     def __init__(self, workdir: pathlib.Path, first_step: int, num_train_steps: int):
-        self._speaks = jax.process_index() == 0
+        self._speaks = distributed.is_first()
         self._queued: collections.deque[jax.Array] = collections.deque()
         self._images, self._since = 0, time.perf_counter()
         if not self._speaks:

@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import environment, runtime, sharding
+from effnet_jax import distributed, environment, runtime, sharding
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import curves, metrics, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints
@@ -53,7 +53,8 @@ def train_and_evaluate(
         return json.loads(results_file.read_text())
 
     with StopRequest() as stop, contextlib.ExitStack() as stack:
-        setup = build(config)
+        with distributed.agreed():
+            setup = build(config)
         workdir.claim(folder, config)
         checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
         run = stack.enter_context(contextlib.closing(_Run(config, folder, setup, checkpoints)))
@@ -62,7 +63,7 @@ def train_and_evaluate(
                 log.say(line)
             run.train(log, stop, on_validation)
             results = run.finish(log)
-    if jax.process_index() == 0:
+    if distributed.is_first():
         title = f"{config.model.name} on {config.dataset.name}"
         curves.draw(folder / "metrics.jsonl", folder / "curves.png", title)
         workdir.write_json(results_file, results)
@@ -97,7 +98,7 @@ class _Run:
         plan, first_step = self._setup.plan, self.step
         best_score = self._checkpoints.best_score()
         while self.step < plan.num_train_steps:
-            if stop.requested:
+            if stop.reached():
                 self._save_and_stop()
             compiles = self.step == first_step
             updates = plan.dispatch(self.step)

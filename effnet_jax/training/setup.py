@@ -230,4 +230,5 @@ def _train_steps(
             state = jax.lax.fori_loop(0, count, lambda _, state: one_step(state, feed), state)
         return state, state.metrics["count"]
 
-    return jax.jit(steps, donate_argnums=0)
+    # Whole on every device, so that each process can save it.
+    return jax.jit(steps, donate_argnums=0, out_shardings=sharding.replicated(pipe.mesh))

@@ -4,6 +4,9 @@ import signal
 from types import FrameType
 from typing import Any
 
+import jax
+from jax.experimental import multihost_utils
+
 
 class StopRequest:
     """Context in which SIGTERM and SIGINT set `requested` instead of ending the process.
@@ -11,19 +14,31 @@ class StopRequest:
     A second SIGINT interrupts at once, as usual. A context around this one is asked to stop as well: a study that runs
     one training after the other must not take a request for that of the run at hand alone. Outside the main thread,
     where Python allows no signal handlers, nothing is installed.
+
+    Of several processes any can be asked, and all stop at the same turn. JAX takes SIGTERM then and spreads the word
+    in the background, and SIGINT is passed on to it.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._turn = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        several = jax.process_count() > 1
+        for number in (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT):
             try:
                 self._previous[number] = signal.signal(number, self._handle)
             except ValueError:  # not the main thread
                 break
         return self
+
+    def reached(self) -> bool:
+        """Whether to stop now; asked in each turn of a loop, as often by each process."""
+        if jax.process_count() == 1:
+            return self.requested
+        self._turn += 1
+        return multihost_utils.reached_preemption_sync_point(self._turn)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
@@ -36,3 +51,5 @@ class StopRequest:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+        if jax.process_count() > 1:
+            signal.raise_signal(signal.SIGTERM)

@@ -1,5 +1,6 @@
 """The folder of a run: who it belongs to, and writing into it without leaving halves."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 import ml_collections
 
 from effnet_jax import config as config_lib
+from effnet_jax import distributed
 from effnet_jax.errors import UserError
 from effnet_jax.training import checkpoint
 
@@ -21,16 +23,35 @@ MAX_KEYS_SHOWN = 6
 def check(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool) -> None:
     """Checks that `workdir` can be the folder of a run of `config`, and drops what `overwrite` allows.
 
-    Nothing claims the folder yet (see `claim`): a start that fails early leaves it free.
+    Nothing claims the folder yet (see `claim`): a start that fails early leaves it free. Of several processes the first
+    alone writes; the others make sure that they see its files.
 
     Raises:
-      UserError: it cannot be written, or it holds a run of another config and `overwrite` is off.
+      UserError: it cannot be written, it holds a run of another config and `overwrite` is off, or processes do not
+        share it.
     """
+    probe = workdir / ".writable"
+    try:
+        with distributed.agreed():
+            if distributed.is_first():
+                _check_alone(workdir, probe, config, overwrite)
+        with distributed.agreed():
+            if not probe.exists():
+                raise UserError(
+                    f"the workdir {workdir} is not that of process 0; choose a --workdir that all hosts share"
+                )
+    finally:
+        if distributed.is_first():
+            with contextlib.suppress(OSError):
+                probe.unlink()
+
+
+def _check_alone(
+    workdir: pathlib.Path, probe: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool
+) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".writable"
         probe.write_text("")
-        probe.unlink()
     except OSError as error:
         raise UserError(
             f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir"
@@ -55,7 +76,8 @@ def check(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: b
 
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes `workdir` the folder of a run of `config`."""
-    write_json(workdir / "config.json", config_lib.as_json(config))
+    if distributed.is_first():
+        write_json(workdir / "config.json", config_lib.as_json(config))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
