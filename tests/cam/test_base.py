@@ -92,7 +92,8 @@ def test_an_efficientnet(efficientnet):
     half = efficientnet.model.clone(numerics=dataclasses.replace(efficientnet.model.numerics, dtype="bfloat16"))
     exact = grad_cam(efficientnet, x, 1, raw=True)
     rounded = np.asarray(cam.grad_cam(half, efficientnet.variables, x, 1, raw=True))
-    assert 0 < np.abs(rounded - exact).max() < 0.1 * np.abs(exact).max()
+    # Through so many layers bfloat16's 8 bits leave about a tenth of the norm to rounding.
+    assert 0 < np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
 
 
 def test_inside_a_jit_of_the_user(net, images):
