@@ -3,8 +3,8 @@
 python scripts/scaling_study.py --config configs/study_family_cpu.py
 
 Every model sees the same 9,600 images (0.2 epochs), shrunk to 16 pixels (B1 17, B2 19), once; all end at a 2x2 or
-3x3 map. After so little training accuracies say how fast models start, not how good they get. 49 minutes, 19 of them
-ResNet-152's, and up to 15 GB of memory.
+3x3 map. After so little training accuracies say how fast models start, not how good they get. 50 minutes beside
+other work, 14 of them ResNet-152's, and up to 15 GB of memory.
 Result: DenseNet-201 starts fastest, 10.7 % of the validation images; results/study_family_cpu.
 """
 
