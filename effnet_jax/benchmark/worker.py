@@ -37,7 +37,7 @@ class Worker:
         self.compile_seconds, self.step_seconds, self.cost = self._receive()
 
     def run(self, steps: int) -> float:
-        """Returns the seconds that a number of steps took."""
+        """Returns the seconds that a number of steps took, after one that is not timed."""
         self._connection.send(steps)
         return self._receive()
 
@@ -103,12 +103,14 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
     try:
         runtime.prepare_process()
         implementation = _build(name, case)
+        runtime.retire_fragments()
         implementation.run(WARM_UP_STEPS - 1)
         started = time.perf_counter()
         implementation.run(1)
         step_seconds = time.perf_counter() - started
         connection.send((implementation.compile_seconds, step_seconds, _cost(implementation)))
         while (steps := connection.recv()) is not None:
+            implementation.run(1)  # the others have had caches and memory meanwhile
             started = time.perf_counter()
             implementation.run(steps)
             connection.send(time.perf_counter() - started)
