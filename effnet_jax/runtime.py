@@ -15,6 +15,7 @@ CACHE_VARIABLE = "EFFNET_JAX_CACHE"
 MAX_QUEUED_DISPATCHES = 1
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
+_EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
 # mallopt parameters (glibc, malloc.h) and an advice to the kernel (Linux, mman.h)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _MADV_HUGEPAGE, _MADV_DONTNEED = 14, 4
@@ -36,6 +37,8 @@ def prepare_process() -> None:
       for them. One arena serves all threads.
     * Where the processor has AVX-512, XLA is told to use all of it: LLVM would stop at half the width.
       An XLA_FLAGS of the user's that names the option wins.
+    * A loop whose body is plain arithmetic becomes one kernel, as XLA makes of loops over a kilobyte: a step then
+      costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
       A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
     """
@@ -43,6 +46,7 @@ def prepare_process() -> None:
         raise RuntimeError("prepare_process() must run before jax is imported")
     _keep_freed_memory()
     _use_wide_vectors()
+    _make_kernels_of_loops()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
@@ -139,6 +143,17 @@ def _use_wide_vectors() -> None:
     if _VECTOR_WIDTH in flags or not processor.exists() or "avx512f" not in processor.read_text():
         return
     os.environ["XLA_FLAGS"] = f"{flags} --{_VECTOR_WIDTH}=512".strip()
+
+
+def _make_kernels_of_loops() -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _EXTRA_OPTIONS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{_EXTRA_OPTIONS}={_LOOP_BYTES}={1 << 40}".strip()
+
+
+def loops_are_kernels() -> bool:
+    """Whether XLA:CPU has been told to compile loops of plain arithmetic to one kernel each, whatever their size."""
+    return _LOOP_BYTES in os.environ.get("XLA_FLAGS", "")
 
 
 def allocator_is_tuned() -> bool:

@@ -16,6 +16,7 @@ from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
 from effnet_jax.ops.dense_conv import dense_conv
 from effnet_jax.ops.depthwise import depthwise_conv
 from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
+from effnet_jax.ops.pointwise_batch_norm import pointwise_batch_norm_swish
 
 Padding = Literal["SAME", "SYMMETRIC"]
 
@@ -77,7 +78,8 @@ class BatchNorm(nn.Module):
     swish: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, factors: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+        """Normalises `x`; with `factors`, inputs and kernel of the 1x1 convolution that made it, in fewer passes."""
         channels, dtype = x.shape[-1], self.numerics.param_dtype
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), dtype)
@@ -86,8 +88,11 @@ class BatchNorm(nn.Module):
         if not train:
             y = normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
             return nn.silu(y) if self.swish else y
-        operation = batch_norm_swish if self.swish else batch_norm
-        y, mean, var = operation(x, scale, bias, self.numerics.bn_epsilon)
+        if self.swish and factors:
+            y, mean, var = pointwise_batch_norm_swish(*factors, scale, bias, self.numerics.bn_epsilon)
+        else:
+            operation = batch_norm_swish if self.swish else batch_norm
+            y, mean, var = operation(x, scale, bias, self.numerics.bn_epsilon)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
             moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
@@ -193,8 +198,10 @@ class MBConv(nn.Module):
         block, numerics = self.block, self.numerics
         inputs = x
         if block.expand_ratio > 1:
-            x = Conv(block.expanded_filters, 1, 1, numerics, name="expand_conv")(x)
-            x = BatchNorm(numerics, swish=True, name="expand_bn")(x, train)
+            conv = Conv(block.expanded_filters, 1, 1, numerics, name="expand_conv")
+            x = conv(inputs)
+            factors = inputs, conv.get_variable("params", "kernel")
+            x = BatchNorm(numerics, swish=True, name="expand_bn")(x, train, factors)
         x = DepthwiseConv(block.kernel_size, block.stride, numerics, name="depthwise_conv")(x)
         x = BatchNorm(numerics, swish=True, name="depthwise_bn")(x, train)
         gates = SqueezeExcite(block.se_filters, numerics, name="se")(x)

@@ -40,7 +40,8 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Pa
     """
     if x.ndim != 4 or kernel.ndim != 4 or kernel.shape[2] != 1 or kernel.shape[3] != x.shape[3]:
         raise ValueError(f"want x [N, H, W, C] and kernel [k, k, 1, C], got {x.shape} and {kernel.shape}")
-    return _forward(geometry_of(x.shape, kernel.shape, stride, padding), x, kernel.astype(x.dtype))
+    geometry, window = geometry_of(x.shape, kernel.shape, stride, padding).trimmed()
+    return _forward(geometry, x, kernel.astype(x.dtype)[window])
 
 
 # --- The three bilinear functions; each one's gradients are the other two. ---------------------------------

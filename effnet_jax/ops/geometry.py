@@ -54,6 +54,13 @@ class Axis:
     def _nonzero(self) -> tuple[int, int]:
         return self.zeros[0], self.size - self.zeros[1]
 
+    def trimmed(self) -> tuple["Axis", slice]:
+        """The same axis without taps at either end of the kernel that only meet padding, and which are left."""
+        left = [p for p, _ in self.forward_taps()] or [0]
+        first, end = left[0], left[-1] + 1
+        low, high = self.low - first, self.high - (self.kernel - end)
+        return dataclasses.replace(self, kernel=end - first, low=low, high=high), slice(first, end)
+
     def backward_taps(self, phase: int) -> Taps:
         """Input `stride * m + phase` receives from output `m + offset`."""
         taps = ((p, *divmod(phase + self.low - p, self.stride)) for p in range(self.kernel))
@@ -67,6 +74,14 @@ class Geometry:
 
     rows: Axis
     cols: Axis
+
+    def trimmed(self) -> tuple["Geometry", tuple[slice, slice]]:
+        """The same convolution by the part of the kernel that meets the image, and which part that is.
+
+        A 5 x 5 kernel on a 2 x 2 map is one of 3 x 3: less to pad, to read and to add.
+        """
+        (rows, row_slice), (cols, col_slice) = self.rows.trimmed(), self.cols.trimmed()
+        return Geometry(rows, cols), (row_slice, col_slice)
 
     def without_padding(self) -> "Geometry":
         """The same convolution of an input that `_pad` has padded."""

@@ -1,4 +1,4 @@
-"""Depthwise convolution for CPUs: sums over shifted images, and a scan for the filter gradient.
+"""Depthwise convolution for CPUs: sums over shifted images, and a loop for the filter gradient.
 
 See `depthwise` for what the functions compute. All take a `Geometry` and two arrays and may be differentiated
 only through `depthwise`.
@@ -9,13 +9,18 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from effnet_jax import runtime
 from effnet_jax.ops.geometry import Taps
 
-# Row products in one step of the filter gradient. Measured over the shapes of B0: 32 takes about half the
-# time of 16 or 24, and 48 gains no more.
-_UNROLLED_ROWS = 32
+# Row products in one step of the filter gradient. Where XLA makes a kernel of the whole loop a step costs nothing, and
+# fewer products compile faster; elsewhere a step calls a kernel for every tap, which has to be worth it.
+_ROWS_IN_A_KERNEL, _ROWS_BETWEEN_KERNELS = 8, 32
+# Multiply-adds from which the filter gradient is two loops and not one: a kernel is the work of one thread, and one of
+# several milliseconds leaves the others waiting at the end of a step.
+_LONG_LOOP = 1 << 25
 
 
 # Blocks of one shape share a trace and a function of the lowered program, which XLA inlines.
@@ -97,87 +102,80 @@ def input_gradient(geometry, g, w):
 
 @_traced_once
 def filter_gradient(geometry, x, g):
-    """Sums the filter gradients of as many equal parts of the batch as there are devices.
-
-    A scan over a batch that is split over devices would gather every slice it takes. Parts that the devices
-    own are scanned side by side instead, and only their sum crosses devices. One device has one part.
-    """
-    batch, devices = x.shape[0], jax.device_count()
-    if devices == 1 or batch % devices:
-        return _scanned_filter_gradient(geometry, x, g).astype(x.dtype)
-    parts = [a.reshape(devices, batch // devices, *a.shape[1:]) for a in (x, g)]
-    return jax.vmap(functools.partial(_scanned_filter_gradient, geometry))(*parts).sum(0).astype(x.dtype)
-
-
-class _Rows:
-    """Parts of the rows of `[N, H, W, C]`, each cut once.
-
-    A filter gradient has thousands of row products, and tracing their slices anew, with the indexing of NumPy at that,
-    took longer than compiling them.
-    """
-
-    def __init__(self, block: jax.Array, stride: int):
-        self._block, self._stride = block, stride
-        self._cut: dict[tuple[int, ...], jax.Array] = {}
-
-    def get(self, image: int, row: int, column: int, width: int) -> jax.Array:
-        """`block[image, row, column::stride]`, `width` pixels of it: `[width, C]`."""
-        key = image, row, column, width
-        if key not in self._cut:
-            channels, end = self._block.shape[3], column + self._stride * (width - 1) + 1
-            part = lax.slice(
-                self._block, (image, row, column, 0), (image + 1, row + 1, end, channels), (1, 1, self._stride, 1)
-            )
-            self._cut[key] = lax.squeeze(part, (0, 1))
-        return self._cut[key]
-
-
-def _scanned_filter_gradient(geometry, x, g):
-    """A scan over blocks of images; each step adds an unrolled sum of row products to every tap's total.
-
-    The result has the accumulator's dtype.
+    """A loop over blocks of rows; each step adds an unrolled sum of row products to every tap's total.
 
     Totals are `[columns, C]`. Summing over columns only at the end leaves the loop purely elementwise, which
-    XLA:CPU vectorises. A block has up to `_UNROLLED_ROWS` rows of `g`: several images of a small map, a part
-    of one image of a large map.
+    XLA:CPU vectorises. A block is several images of a small map, or some rows of one image of a large map.
+
+    The batch is split into as many equal parts as there are devices, summed side by side: a loop over a batch
+    that is split over devices would gather every row it reads, but what each part reads is the device's own.
     """
     rows, cols = geometry.rows, geometry.cols
     batch, channels, dtype = x.shape[0], x.shape[3], _accumulator(x.dtype)
-    parts = -(-rows.output // _UNROLLED_ROWS)
+    shares = jax.device_count()
+    if batch % shares:
+        shares = 1
+    most = _ROWS_IN_A_KERNEL if runtime.loops_are_kernels() else _ROWS_BETWEEN_KERNELS
+    parts = -(-rows.output // most)
     images = 1
     if parts == 1 and isinstance(batch, int):
-        images = max(d for d in range(1, _UNROLLED_ROWS // rows.output + 1) if batch % d == 0)
+        images = max(d for d in range(1, most // rows.output + 1) if batch // shares % d == 0)
     block = -(-rows.output // parts)
-    reach = x.shape[1]
     row_spans = rows.spans()
     if parts > 1:
         # Which rows of a part meet padding is not known beforehand: there has to be some. Already padded inputs
         # of a height that the parts divide, as is usual, need none.
-        reach = rows.stride * (block - 1) + rows.kernel
-        below = rows.stride * block * (parts - 1) + reach - rows.low - rows.size
+        below = rows.stride * (block * parts - 1) + rows.kernel - rows.low - rows.size
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (rows.low, below, 0), (0, 0, 0), (0, 0, 0)])
         g = jnp.pad(g, [(0, 0), (0, block * parts - rows.output), (0, 0), (0, 0)])
         row_spans = [(p, 0, block, p) for p, _ in rows.forward_taps()]
     taps = list(itertools.product(row_spans, cols.spans()))
 
-    def add_block(totals, index):
-        # Slices, not a scan over reshaped arrays: XLA:CPU would give the reshaped copy a layout of its own.
-        image, part = index // parts * images, index % parts
-        x_start, g_start = (image, part * rows.stride * block, 0, 0), (image, part * block, 0, 0)
-        x_block = lax.dynamic_slice(x, x_start, (images, reach, *x.shape[2:])).astype(dtype)
-        g_block = lax.dynamic_slice(g, g_start, (images, block, *g.shape[2:])).astype(dtype)
-        x_rows, g_rows = _Rows(x_block, cols.stride), _Rows(g_block, 1)
+    def add_block(totals, step):
+        step = step.astype(jnp.uint32)  # unsigned: an index that may be negative is compared with zero
+        image, part = step // parts * images, step % parts
+        x_rows, g_rows = (_Rows(a, shares, image, part * first) for a, first in ((x, rows.stride * block), (g, block)))
         new = []
         for total, ((_, i, height, top), (_, j, width, left)) in zip(totals, taps):
             for nth, row in itertools.product(range(images), range(height)):
-                x_row = x_rows.get(nth, top + rows.stride * row, left, width)
-                total = lax.add(total, lax.mul(x_row, g_rows.get(nth, i + row, j, width)))
+                x_row = x_rows.get(nth, top + rows.stride * row, left, width, cols.stride)
+                total = lax.add(total, lax.mul(x_row.astype(dtype), g_rows.get(nth, i + row, j, width).astype(dtype)))
             new.append(total)
         return tuple(new), None
 
-    totals = tuple(jnp.zeros((width, channels), dtype) for _, (_, _, width, _) in taps)
-    totals, _ = lax.scan(add_block, totals, jnp.arange(batch // images * parts))
-    by_tap = {(p, q): total.sum(0) for total, ((p, *_), (q, *_)) in zip(totals, taps)}
+    steps = batch // shares // images * parts
+    loops = 2 if isinstance(steps, int) and g.size * len(taps) > _LONG_LOOP else 1
+    totals = tuple(jnp.zeros((shares, width, channels), dtype) for _, (_, _, width, _) in taps)
+    summed = [
+        lax.scan(add_block, totals, jnp.arange(n * steps // loops, (n + 1) * steps // loops))[0] for n in range(loops)
+    ]
+    by_tap = {(p, q): sum(parts).sum((0, 1)) for *parts, ((p, *_), (q, *_)) in zip(*summed, taps)}
     zero = jnp.zeros((channels,), dtype)
     dw = [[by_tap.get((p, q), zero) for q in range(cols.kernel)] for p in range(rows.kernel)]
-    return jnp.stack([jnp.stack(line) for line in dw])[:, :, None]
+    return jnp.stack([jnp.stack(line) for line in dw])[:, :, None].astype(x.dtype)
+
+
+class _Rows:
+    """Parts of the rows of `[N, H, W, C]` from a moving place on, each cut once.
+
+    A filter gradient has thousands of row products, and tracing their slices anew, with the indexing of NumPy at that,
+    took longer than compiling them. A row is read by one index into all pixels, where it is multiplied: a block cut
+    out beforehand would be a copy, and cost as much as the products.
+    """
+
+    def __init__(self, images: jax.Array, shares: int, image: jax.Array, row: jax.Array):
+        n, self._height, self._width, channels = images.shape
+        self._pixels = images.reshape(shares, n // shares * self._height * self._width, channels)
+        self._first = (image * self._height + row) * self._width
+        self._cut: dict[tuple[int, ...], jax.Array] = {}
+
+    def get(self, image: int, row: int, column: int, width: int, stride: int = 1) -> jax.Array:
+        """`[shares, width, C]`, every `stride`-th pixel from a column on; image and row count from the place."""
+        key = image, row, column, width
+        if key not in self._cut:
+            shares, _, channels = self._pixels.shape
+            zero, offset = np.uint32(0), np.uint32((image * self._height + row) * self._width + column)
+            size = (shares, stride * (width - 1) + 1, channels)
+            part = lax.dynamic_slice(self._pixels, (zero, self._first + offset, zero), size)
+            self._cut[key] = lax.slice_in_dim(part, 0, None, stride, axis=1)
+        return self._cut[key]

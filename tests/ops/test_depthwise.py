@@ -72,7 +72,7 @@ def test_map_smaller_than_the_kernel(size):
 @pytest.mark.parametrize("height, k, stride", [(67, 3, 1), (71, 5, 2)])
 def test_filter_gradient_in_parts_of_an_image(height, k, stride):
     """More output rows than one step of the filter gradient takes, and not a multiple of it."""
-    assert -(-height // stride) > shifted_sums._UNROLLED_ROWS
+    assert -(-height // stride) > shifted_sums._ROWS_BETWEEN_KERNELS
     assert_equal_in_float64(2, height, 3, k, stride, "SAME")
 
 
