@@ -47,3 +47,20 @@ def test_fragments_are_retired_and_large_pieces_are_not(allocator, monkeypatch):
         program = program.replace("before >= 220 and after == 200", "after == before")
         program = program.partition("assert malloc")[0]
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+LOOP = """
+from effnet_jax import runtime
+runtime.prepare_process()
+import jax, jax.numpy as jnp
+loop = jax.jit(lambda x: jax.lax.fori_loop(0, 100, lambda i, x: x * 1.5 + 1, x))
+one_kernel = "xla_cpu_small_call" in loop.lower(jnp.ones(100_000)).compile().as_text()
+assert (runtime.loops_are_kernels(), one_kernel) == (EXPECTED, EXPECTED)
+"""
+
+
+@pytest.mark.parametrize("flags, expected", [("", True), ("--xla_backend_extra_options=xla_cpu_unknown=1", False)])
+def test_a_loop_becomes_one_kernel_unless_the_user_says_otherwise(flags, expected, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    subprocess.run([sys.executable, "-c", LOOP.replace("EXPECTED", str(expected))], check=True, timeout=120)

@@ -10,6 +10,7 @@ import tempfile
 import jax
 from jax.profiler import ProfileData
 
+from effnet_jax import runtime
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.jax_models import JaxImplementation
 
@@ -25,7 +26,8 @@ class Row:
     """Operations of one kind of layer in one direction.
 
     Attributes:
-      layer: "expand_conv", "depthwise_bn", ...; "loss and update" for what belongs to none.
+      layer: "expand_conv", "depthwise_bn", ...; "loss and update" for what belongs to none. An expansion that is one
+        operation with its BatchNorm counts as "expand_bn".
       direction: "forward" or "backward".
       milliseconds: of one step; operations that run side by side count in full each.
       operations: executed in one step.
@@ -45,6 +47,7 @@ def profile(case: Case, folder: str | None = None) -> list[Row]:
       folder: keep the trace there (for TensorBoard or Perfetto); otherwise it is thrown away.
     """
     implementation = JaxImplementation(OURS, case)
+    runtime.retire_fragments()
     implementation.run(3)
     with tempfile.TemporaryDirectory() as temporary:
         target = folder or temporary

@@ -133,7 +133,10 @@ def _data(found: dict[str, Any]) -> str:
 
 
 def _operations(profiles: Sequence[dict[str, Any]]) -> str:
-    parts = ["## Where a step of effnet_jax goes"]
+    parts = [
+        "## Where a step of effnet_jax goes",
+        "An expansion that is one operation with its BatchNorm counts as expand_bn.",
+    ]
     for found in profiles:
         whole = sum(row["milliseconds"] for row in found["rows"])
         rows = [

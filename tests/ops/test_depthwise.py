@@ -69,11 +69,33 @@ def test_map_smaller_than_the_kernel(size):
     assert_equal_in_float64(3, *size, 5, 1, "SAME")
 
 
-@pytest.mark.parametrize("height, k, stride", [(67, 3, 1), (71, 5, 2)])
-def test_filter_gradient_in_parts_of_an_image(height, k, stride):
-    """More output rows than one step of the filter gradient takes, and not a multiple of it."""
-    assert -(-height // stride) > shifted_sums._ROWS_BETWEEN_KERNELS
-    assert_equal_in_float64(2, height, 3, k, stride, "SAME")
+@pytest.mark.parametrize("kernels, loops", [(True, 1), (True, 2), (False, 1)])
+@pytest.mark.parametrize("batch, height, k, stride", [(2, 67, 3, 1), (2, 71, 5, 2), (6, 3, 3, 1), (3, 16, 5, 1)])
+def test_filter_gradient_in_blocks(batch, height, k, stride, kernels, loops, monkeypatch):
+    """Parts of an image that do not divide its height, several images at once, blocks of either size, two loops."""
+    monkeypatch.setattr(shifted_sums.runtime, "loops_are_kernels", lambda: kernels)
+    monkeypatch.setattr(shifted_sums, "_LONG_LOOP", 0 if loops == 2 else 1 << 60)
+    with jax.enable_x64(True):
+        x, kernel = example(batch, height, 3, k)
+        geometry = geometry_of(x.shape, kernel.shape, stride, "SAME")
+        g = cotangent(reference(x, kernel, stride))
+        lowered = jax.jit(lambda x, g: shifted_sums.filter_gradient.__wrapped__(geometry, x, g)).lower(x, g)
+        assert lowered.as_text().count("stablehlo.while") == loops
+        np.testing.assert_allclose(
+            lowered.compile()(x, g), depthwise._lax_filter_gradient(geometry, x, g), rtol=1e-11, atol=1e-11
+        )
+
+
+@hypothesis.given(*[st.integers(1, 12)] * 2, st.integers(1, 3), *[st.integers(0, 4)] * 2)
+def test_trimmed_kernel_meets_the_same_pixels(size, k, stride, low, high):
+    """With the same outputs, and no tap at either end that meets only padding."""
+    hypothesis.assume(size + low + high >= k)
+    axis = Axis(size, k, stride, low, high)
+    trimmed, window = axis.trimmed()
+    assert (trimmed.output, trimmed.kernel) == (axis.output, window.stop - window.start)
+    assert [(p + window.start, *rest) for p, *rest in trimmed.spans()] == [tuple(span) for span in axis.spans()]
+    if taps := trimmed.forward_taps():
+        assert (taps[0][0], taps[-1][0]) == (0, trimmed.kernel - 1)
 
 
 @hypothesis.settings(max_examples=8, derandomize=True)
