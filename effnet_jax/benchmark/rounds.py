@@ -18,7 +18,7 @@ class Result:
       rates: images/s of each round.
       compile_seconds: None where nothing is compiled.
       peak_memory: bytes of the process, or of the device where that is not the host.
-      bytes_per_step: what XLA counts as read and written by a step, or None.
+      bytes_per_step: what the operations of a step read and write, or None.
       failure: why there are no figures; empty otherwise.
     """
 
@@ -83,7 +83,7 @@ def measure(
                 tuple(rates[name]),
                 workers[name].compile_seconds,
                 workers[name].finish(),
-                workers[name].cost.get("bytes accessed"),
+                workers[name].bytes_per_step,
             )
             for name in implementations
         ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from effnet_jax import runtime
 from effnet_jax.benchmark.case import OURS, Case
+from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 
 WARM_UP_STEPS = 2
@@ -25,7 +26,7 @@ class Worker:
     Attributes:
       compile_seconds: building the step; None where nothing is compiled.
       step_seconds: one step, roughly, for choosing how many make a round.
-      cost: what XLA says of the step (`bytes accessed`); empty for others.
+      bytes_per_step: what the operations of a compiled JAX step read and write; None for others.
     """
 
     def __init__(self, implementation: str, case: Case, cache_dir: str | None = None):
@@ -34,7 +35,7 @@ class Worker:
         self._process = context.Process(target=_serve, args=(child, implementation, case, cache_dir), daemon=True)
         self._process.start()
         child.close()
-        self.compile_seconds, self.step_seconds, self.cost = self._receive()
+        self.compile_seconds, self.step_seconds, self.bytes_per_step = self._receive()
 
     def run(self, steps: int) -> float:
         """Returns the seconds that a number of steps took, after one that is not timed."""
@@ -108,7 +109,7 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
         started = time.perf_counter()
         implementation.run(1)
         step_seconds = time.perf_counter() - started
-        connection.send((implementation.compile_seconds, step_seconds, _cost(implementation)))
+        connection.send((implementation.compile_seconds, step_seconds, _bytes_per_step(implementation)))
         while (steps := connection.recv()) is not None:
             implementation.run(1)  # the others have had caches and memory meanwhile
             started = time.perf_counter()
@@ -139,6 +140,6 @@ def _build(name: str, case: Case) -> Any:
     return Implementation(name, case)
 
 
-def _cost(implementation: Any) -> dict[str, float]:
+def _bytes_per_step(implementation: Any) -> int | None:
     compiled = getattr(implementation, "compiled", None)
-    return dict(compiled.cost_analysis()) if compiled else {}
+    return bytes_moved(compiled.as_text()) if compiled else None

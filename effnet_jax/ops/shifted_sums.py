@@ -149,7 +149,7 @@ def filter_gradient(geometry, x, g):
     summed = [
         lax.scan(add_block, totals, jnp.arange(n * steps // loops, (n + 1) * steps // loops))[0] for n in range(loops)
     ]
-    by_tap = {(p, q): sum(parts).sum((0, 1)) for *parts, ((p, *_), (q, *_)) in zip(*summed, taps)}
+    by_tap = {(p, q): sum(halves).sum((0, 1)) for *halves, ((p, *_), (q, *_)) in zip(*summed, taps)}
     zero = jnp.zeros((channels,), dtype)
     dw = [[by_tap.get((p, q), zero) for q in range(cols.kernel)] for p in range(rows.kernel)]
     return jnp.stack([jnp.stack(line) for line in dw])[:, :, None].astype(x.dtype)

@@ -21,7 +21,7 @@ class FakeWorker:
             raise WorkerFailedError("ImportError: no timm")
         self.name, self.turns = implementation, list(SECONDS[implementation])
         self.compile_seconds, self.step_seconds = 3.0, SECONDS[implementation][0]
-        self.cost = {"bytes accessed": 5e9}
+        self.bytes_per_step = 5_000_000_000
 
     def run(self, steps):
         return steps * self.turns.pop(0)
