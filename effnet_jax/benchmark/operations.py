@@ -14,6 +14,7 @@ from effnet_jax import runtime
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.jax_models import JaxImplementation
 
+WARM_UP_STEPS = 15  # a process's first steps touch memory for the first time
 STEPS = 4
 # What the scope of an operation tells about the layer it belongs to; the last match counts.
 _LAYERS = re.compile(
@@ -48,7 +49,7 @@ def profile(case: Case, folder: str | None = None) -> list[Row]:
     """
     implementation = JaxImplementation(OURS, case)
     runtime.retire_fragments()
-    implementation.run(3)
+    implementation.run(WARM_UP_STEPS)
     with tempfile.TemporaryDirectory() as temporary:
         target = folder or temporary
         before = set(_traces(target))

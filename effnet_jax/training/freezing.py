@@ -89,7 +89,7 @@ class Freezing:
         """Interceptor of Flax: calls the frozen BatchNorm layers with `train=False`."""
         if context.module.path not in self.norms:
             return call(*arguments, **options)
-        x, _ = arguments
+        x, *_ = arguments
         return call(x, False)
 
 
