@@ -13,7 +13,7 @@ from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 3  # together: steps in flight have memory of their own, which the first ones touch
 
 
 class WorkerFailedError(UserError):
@@ -105,7 +105,7 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
         runtime.prepare_process()
         implementation = _build(name, case)
         runtime.retire_fragments()
-        implementation.run(WARM_UP_STEPS - 1)
+        implementation.run(WARM_UP_STEPS)
         started = time.perf_counter()
         implementation.run(1)
         step_seconds = time.perf_counter() - started
