@@ -138,17 +138,20 @@ def select_platform(platform_name: str) -> None:
 
 
 def _use_wide_vectors() -> None:
-    flags = os.environ.get("XLA_FLAGS", "")
     processor = pathlib.Path("/proc/cpuinfo")
-    if _VECTOR_WIDTH in flags or not processor.exists() or "avx512f" not in processor.read_text():
-        return
-    os.environ["XLA_FLAGS"] = f"{flags} --{_VECTOR_WIDTH}=512".strip()
+    if processor.exists() and "avx512f" in processor.read_text():
+        _set_xla_flag(_VECTOR_WIDTH, "512")
 
 
 def _make_kernels_of_loops() -> None:
+    _set_xla_flag(_EXTRA_OPTIONS, f"{_LOOP_BYTES}={1 << 40}")
+
+
+def _set_xla_flag(name: str, value: str) -> None:
+    """Adds a flag to XLA_FLAGS, unless the user has set it."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if _EXTRA_OPTIONS not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{_EXTRA_OPTIONS}={_LOOP_BYTES}={1 << 40}".strip()
+    if name not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{name}={value}".strip()
 
 
 def loops_are_kernels() -> bool:

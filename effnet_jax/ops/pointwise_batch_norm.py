@@ -9,8 +9,8 @@ many channels of `u W` that the few of `u` do not tell:
 * The gradient at `u W` is `f g - k u W + const`, with vectors `f` and `k`. The gradients of `u` and `W` are products
   with it, and a product can be taken term by term: `g (f W)' - u (W k W')`, `f (u' g) - k n S W`.
 
-So `u W` is not read for its statistics, and the gradient at `u W` is never written. With six times as many channels
-coming out as going in, as in an MBConv block, those are five of nine passes over the largest arrays of a step.
+So `u W` is not read for its statistics or for the gradient of the scale, and the gradient at `u W` is never written.
+With six times as many channels coming out as going in, as in an MBConv block, those are the largest arrays of a step.
 """
 
 import functools
