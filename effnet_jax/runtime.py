@@ -19,8 +19,10 @@ _EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_
 # mallopt parameters (glibc, malloc.h) and an advice to the kernel (Linux, mman.h)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _MADV_HUGEPAGE, _MADV_DONTNEED = 14, 4
-# Which free pieces of the heap `retire_fragments` takes, in bytes; larger ones are buffers that a step wants back.
+# Which free pieces of the heap `tidy_heap` takes, in bytes; larger ones are buffers that a step wants back.
 _SMALLEST_FRAGMENT, _SMALLEST_BUFFER = 2 << 10, 64 << 20
+# What it sets aside for the workspaces of a step's operations, in bytes: B0's training at 224 has 9 MB of them at once.
+_WORKSPACES = 32 << 20
 
 
 def cache_root() -> pathlib.Path:
@@ -87,12 +89,15 @@ class _HeapStatistics(ctypes.Structure):
     _fields_ = (("other", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t))
 
 
-def retire_fragments() -> None:
-    """Takes the pieces that a compilation left free in a tuned heap out of use; call it after compiling.
+def tidy_heap() -> None:
+    """Makes a tuned heap ready for the steps of a compiled program; call it after compiling.
 
-    LLVM leaves some hundred thousand of them (B0's training step: 0.9 GB). Each matrix product of a step asks for a
-    workspace, and glibc searches their lists for it under one lock while the other threads wait: 1.25 times the
-    time of a step at 224 pixels. They stay allocated for good, and their pages go back to the system.
+    * LLVM leaves some hundred thousand free pieces (B0's training step: 0.9 GB). Each matrix product of a step asks
+      for a workspace, and glibc searches their lists for it under one lock while the other threads wait: 1.25 times
+      the time of a step at 224 pixels. They stay allocated for good, and their pages go back to the system.
+    * A workspace comes from the smallest free piece that holds it. Where that is the memory of the step before, the
+      next step no longer fits there and takes new pages, which costs several times what the step does. One piece,
+      smaller than that memory and between two that stay allocated, is therefore kept free for workspaces.
     """
     libc = ctypes.CDLL(None)
     if not allocator_is_tuned() or not hasattr(libc, "mallinfo2"):
@@ -126,8 +131,9 @@ def retire_fragments() -> None:
             start, stop = -(-piece // page) * page, (piece + size) // page * page
             if stop > start:
                 libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), _MADV_DONTNEED)
-    for buffer in buffers:
-        libc.free(ctypes.c_void_p(buffer))
+    _, workspaces, _ = (libc.malloc(ctypes.c_size_t(size)) for size in (page, _WORKSPACES, page))
+    for piece in (workspaces, *buffers):
+        libc.free(ctypes.c_void_p(piece))
 
 
 def select_platform(platform_name: str) -> None:

@@ -28,7 +28,7 @@ for piece in pieces[::2]:
     free(piece)
 free(buffer)
 before = holes()
-runtime.retire_fragments()
+runtime.tidy_heap()
 after = holes()
 assert before >= 220 and after == 200, (before, after)
 assert malloc(200 << 20) == buffer, "the large piece is no longer free"

@@ -49,7 +49,7 @@ def profile(case: Case, folder: str | None = None) -> list[Row]:
       folder: keep the trace there (for TensorBoard or Perfetto); otherwise it is thrown away.
     """
     implementation = JaxImplementation(OURS, case)
-    runtime.retire_fragments()
+    runtime.tidy_heap()
     started = time.perf_counter()
     while time.perf_counter() - started < WARM_UP_SECONDS:
         implementation.run(STEPS)  # as many at a time as are traced: steps in flight have memory of their own

@@ -13,7 +13,8 @@ from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 
-WARM_UP_STEPS = 3  # together: steps in flight have memory of their own, which the first ones touch
+# Steps in flight have memory of their own: some together, and several times, until all of it has been touched.
+WARM_UP_STEPS, WARM_UP_SECONDS = 3, 5
 
 
 class WorkerFailedError(UserError):
@@ -104,8 +105,10 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
     try:
         runtime.prepare_process()
         implementation = _build(name, case)
-        runtime.retire_fragments()
-        implementation.run(WARM_UP_STEPS)
+        runtime.tidy_heap()
+        started = time.perf_counter()
+        while time.perf_counter() - started < WARM_UP_SECONDS:
+            implementation.run(WARM_UP_STEPS)
         started = time.perf_counter()
         implementation.run(1)
         step_seconds = time.perf_counter() - started

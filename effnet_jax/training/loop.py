@@ -106,7 +106,7 @@ class _Run:
             self.step += updates
             log.dispatched(updates, updates * plan.batch_size, token)
             if compiles:  # which is no training time
-                runtime.retire_fragments()
+                runtime.tidy_heap()
                 log.restart_clock()
 
             if plan.is_due(plan.log_every, self.step):
