@@ -17,6 +17,7 @@ from effnet_jax.ops.dense_conv import dense_conv
 from effnet_jax.ops.depthwise import depthwise_conv
 from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
 from effnet_jax.ops.pointwise_batch_norm import pointwise_batch_norm_swish
+from effnet_jax.ops.swish import swish
 
 Padding = Literal["SAME", "SYMMETRIC"]
 
@@ -87,7 +88,7 @@ class BatchNorm(nn.Module):
         moving_var = self.variable("batch_stats", "var", jnp.ones, (channels,), dtype)
         if not train:
             y = normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
-            return nn.silu(y) if self.swish else y
+            return swish(y) if self.swish else y
         if self.swish and factors:
             y, mean, var = pointwise_batch_norm_swish(*factors, scale, bias, self.numerics.bn_epsilon)
         else:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from effnet_jax.ops.swish import sigmoid, swish
+
 
 def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises with the statistics of the batch itself (training mode).
@@ -62,28 +64,28 @@ def normalize(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _batch_norm(eps, swish, x, scale, bias):
-    return _forward(eps, swish, x, scale, bias)[0]
+def _batch_norm(eps, swishes, x, scale, bias):
+    return _forward(eps, swishes, x, scale, bias)[0]
 
 
-def _forward(eps, swish, x, scale, bias):
+def _forward(eps, swishes, x, scale, bias):
     mean, var = _statistics(x)
     rstd = lax.rsqrt(var + eps)
     z = _affine(x, mean, rstd, scale, bias)
-    y = z * jax.nn.sigmoid(z) if swish else z
+    y = swish(z) if swishes else z
     return (y.astype(x.dtype), mean, var), (x, mean, rstd, scale, bias)
 
 
-def _backward(eps, swish, residuals, cotangents):
+def _backward(eps, swishes, residuals, cotangents):
     x, mean, rstd, scale, bias = residuals
     # Otherwise XLA finds the forward pass's intermediate values to be the same and keeps them in memory.
     mean, rstd = lax.optimization_barrier((mean, rstd))
     axes = tuple(range(x.ndim - 1))
     count = x.size // x.shape[-1]
     g = cotangents[0].astype(mean.dtype)
-    if swish:
+    if swishes:
         z = _affine(x, mean, rstd, scale, bias)
-        gate = jax.nn.sigmoid(z)
+        gate = sigmoid(z)
         g = g * (gate * (1 + z * (1 - gate)))
     x_in = x.astype(mean.dtype)
     dbias = g.sum(axes)
