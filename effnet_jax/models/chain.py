@@ -1,6 +1,6 @@
 """What all classifiers share: a chain of named layers that can be cut anywhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,11 @@ from effnet_jax.errors import UserError
 from effnet_jax.models.layers import Numerics, dense_init
 
 Link = tuple[str, Callable[[jax.Array, bool], jax.Array]]  # name, (map [N, h, w, C], train) -> map
+
+# Inference on a CPU takes early layers, whose maps are at least 1/_EARLY of the image's side, over so many pixels of
+# images at a time that their maps stay in a cache of some ten megabytes. Measured at 224 pixels: two images of 16 at a
+# time 1.15 times as fast, all layers alike no faster. Half as many pixels are still enough for the matrix products.
+_EARLY, _PIXELS_AT_ONCE = 8, 2 * 224 * 224
 
 
 class ChainClassifier(nn.Module):
@@ -61,11 +66,13 @@ class ChainClassifier(nn.Module):
         arch = self.architecture
         wanted = {name: arch.resolve_layer(name) for name in layers}
         last = max(arch.layer_names.index(name) for name in wanted.values())
-        x, maps = images.astype(self.numerics.compute_dtype), {}
-        for name, module in self._chain()[: last + 1]:
-            x = module(x, train)
-            if name in wanted.values():
-                maps[name] = x
+        x, maps, early = images.astype(self.numerics.compute_dtype), {}, 0
+        size = 0 if train or self.scope.mutable else _images_at_once(images.shape)
+        if size:
+            early = min(self._count_early_layers(images.shape), last + 1)
+            x, maps = self._run_in_turns(x, size, early, wanted.values())
+        x, later = _run(self._chain()[early : last + 1], x, train, wanted.values())
+        maps |= later
         return {name: maps[resolved] for name, resolved in wanted.items()}
 
     def head(self, fmap: jax.Array, train: bool = False, layer: str = HEAD) -> jax.Array:
@@ -88,6 +95,23 @@ class ChainClassifier(nn.Module):
     def _chain(self) -> list[Link]:
         raise NotImplementedError
 
+    def _count_early_layers(self, shape: tuple[int, ...]) -> int:
+        side = max(shape[1:3])
+        layers = self.architecture.count(side, self.num_classes).layers
+        return sum(layer.output_size * _EARLY >= side for layer in layers)
+
+    def _run_in_turns(
+        self, x: jax.Array, size: int, early: int, wanted: Collection[str]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Runs the first `early` layers in inference mode on `size` images at a time; otherwise like `_run`."""
+        turn = nn.scan(
+            lambda model, carry, x: (carry, _run(model._chain()[:early], x, False, wanted)),
+            variable_broadcast=True,
+            split_rngs={},
+        )
+        _, results = turn(self, (), x.reshape(-1, size, *x.shape[1:]))
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), results)
+
     def _check_final_map(self, shape: tuple[int, ...]) -> None:
         pixels = [self.architecture.final_map(side) for side in shape[1:3]]
         if 0 in pixels:
@@ -97,6 +121,28 @@ class ChainClassifier(nn.Module):
                 f"a {shape[1]}x{shape[2]} input leaves a 1x1 head map, which trains badly: use smaller "
                 "stem_stride/stage_strides or a larger resolution, or set allow_1x1_map=True"
             )
+
+
+def _run(
+    links: Sequence[Link], x: jax.Array, train: bool, wanted: Collection[str]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the last map and those of the `wanted` names."""
+    maps = {}
+    for name, module in links:
+        x = module(x, train)
+        if name in wanted:
+            maps[name] = x
+    return x, maps
+
+
+def _images_at_once(shape: tuple[int, ...]) -> int:
+    """How many images [N, H, W, C] to take through early layers at a time; 0 for all of them."""
+    if jax.default_backend() != "cpu" or jax.device_count() > 1 or not isinstance(shape[0], int):
+        return 0
+    pixels = shape[1] * shape[2]
+    most = max(_PIXELS_AT_ONCE // pixels, 1)
+    size = max((n for n in range(1, min(most, shape[0]) + 1) if shape[0] % n == 0), default=0)
+    return size if size < shape[0] and size * pixels >= _PIXELS_AT_ONCE // 2 else 0
 
 
 def classifier(num_classes: int, numerics: Numerics) -> nn.Dense:

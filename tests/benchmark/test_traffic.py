@@ -31,6 +31,12 @@ def test_operands_and_results_count_once_and_renaming_nothing():
     assert bytes_moved(PROGRAM) == loop + fusion
 
 
+def test_a_loop_of_known_length_counts_as_often_as_it_turns():
+    known = ', body=%inner, backend_config={"known_trip_count":{"n":"5"}}'
+    before, turns = bytes_moved(PROGRAM), 5 * (8 * 4 + 8 * 4)
+    assert bytes_moved(PROGRAM.replace(", body=%inner", known)) == before - (32 * 4 + 32) + turns
+
+
 def test_of_a_compiled_program():
     x = jnp.ones((64, 32))
     program = jax.jit(lambda x: jnp.sort(x, axis=0)).lower(x).compile().as_text()
