@@ -96,7 +96,7 @@ def tidy_heap() -> None:
       for a workspace, and glibc searches their lists for it under one lock while the other threads wait: 1.25 times
       the time of a step at 224 pixels. They stay allocated for good, and their pages go back to the system.
     * A workspace comes from the smallest free piece that holds it. Where that is the memory of the step before, the
-      next step no longer fits there and takes new pages, which costs several times what the step does. One piece,
+      next step no longer fits there and takes new pages, which costs as much as one to four steps. One piece,
       smaller than that memory and between two that stay allocated, is therefore kept free for workspaces.
     """
     libc = ctypes.CDLL(None)

@@ -55,19 +55,28 @@ class JaxImplementation:
         self.compile_seconds = time.perf_counter() - started
 
     def run(self, steps: int) -> None:
-        """Runs a number of steps, queued as training queues them, and waits for the last."""
-        queued: collections.deque[Any] = collections.deque()
-        for _ in range(steps):
-            self._variables, result = self.compiled(self._variables, *self._batch)
-            queued.append(result)
-            if len(queued) > MAX_QUEUED_DISPATCHES:
-                jax.block_until_ready(queued.popleft())
-        jax.block_until_ready((self._variables, result))
+        """Runs a number of steps and waits for the last."""
+        run_queued(self._step, steps)
+        jax.block_until_ready(self._variables)
+
+    def _step(self) -> jax.Array:
+        self._variables, result = self.compiled(self._variables, *self._batch)
+        return result
 
     def accelerator_memory(self) -> int | None:
         """Peak bytes on the device; None on a CPU, where the process's own peak says it."""
         stats = jax.devices()[0].memory_stats()
         return stats and stats.get("peak_bytes_in_use")
+
+
+def run_queued(step: Callable[[], jax.Array], count: int) -> None:
+    """Calls `step`, which returns a result of its own, so often, queued as training queues steps; waits for all."""
+    queued: collections.deque[jax.Array] = collections.deque()
+    for _ in range(count):
+        queued.append(step())
+        if len(queued) > MAX_QUEUED_DISPATCHES:
+            jax.block_until_ready(queued.popleft())
+    jax.block_until_ready(list(queued))
 
 
 def train_step(model: Any) -> Step:

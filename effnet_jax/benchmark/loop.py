@@ -1,6 +1,5 @@
 """The whole training loop against its own step: what data, metrics, logging and the host add."""
 
-import collections
 import json
 import pathlib
 import statistics
@@ -11,6 +10,7 @@ import jax
 import ml_collections
 
 from effnet_jax import runtime
+from effnet_jax.benchmark.jax_models import run_queued
 from effnet_jax.errors import UserError
 from effnet_jax.training import setup as training_setup
 from effnet_jax.training.loop import train_and_evaluate
@@ -61,19 +61,18 @@ def _setup(config: ml_collections.ConfigDict) -> training_setup.Setup:
 def _steps(setup: training_setup.Setup, batch_size: int) -> float:
     """Returns images/s of bare steps, queued and with a heap as the loop has them."""
     state, feed = setup.fresh_state(), setup.feeds(0, None).at(0)
-    state, token = setup.train_steps(state, feed, 1)
-    jax.block_until_ready(token)
+
+    def step() -> jax.Array:
+        nonlocal state
+        state, token = setup.train_steps(state, feed, 1)
+        return token
+
+    run_queued(step, 1)
     runtime.tidy_heap()
     rates = []
     for _ in range(5):
-        queued: collections.deque[jax.Array] = collections.deque()
         started = time.perf_counter()
-        for _ in range(LOG_EVERY):
-            state, token = setup.train_steps(state, feed, 1)
-            queued.append(token)
-            if len(queued) > runtime.MAX_QUEUED_DISPATCHES:
-                jax.block_until_ready(queued.popleft())
-        jax.block_until_ready(token)
+        run_queued(step, LOG_EVERY)
         rates.append(LOG_EVERY * batch_size / (time.perf_counter() - started))
     return statistics.median(rates)
 

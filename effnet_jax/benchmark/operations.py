@@ -6,7 +6,6 @@ import glob
 import pathlib
 import re
 import tempfile
-import time
 
 import jax
 from jax.profiler import ProfileData
@@ -14,8 +13,9 @@ from jax.profiler import ProfileData
 from effnet_jax import runtime
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.jax_models import JaxImplementation
+from effnet_jax.benchmark.worker import warm_up
 
-WARM_UP_SECONDS = 10  # a process's first steps touch memory for the first time
+WARM_UP_SECONDS = 10
 STEPS = 4
 # What the scope of an operation tells about the layer it belongs to; the last match counts.
 _LAYERS = re.compile(
@@ -50,9 +50,7 @@ def profile(case: Case, folder: str | None = None) -> list[Row]:
     """
     implementation = JaxImplementation(OURS, case)
     runtime.tidy_heap()
-    started = time.perf_counter()
-    while time.perf_counter() - started < WARM_UP_SECONDS:
-        implementation.run(STEPS)  # as many at a time as are traced: steps in flight have memory of their own
+    warm_up(implementation, STEPS, WARM_UP_SECONDS)
     with tempfile.TemporaryDirectory() as temporary:
         target = folder or temporary
         before = set(_traces(target))

@@ -13,7 +13,6 @@ from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 
-# Steps in flight have memory of their own: some together, and several times, until all of it has been touched.
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 5
 
 
@@ -66,6 +65,13 @@ class Worker:
         return answer
 
 
+def warm_up(implementation: Any, steps: int, seconds: float) -> None:
+    """Runs `steps` together, again and again: steps in flight have memory of their own, which the first ones touch."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        implementation.run(steps)
+
+
 def isolated(module: str, function: str, *arguments: Any) -> Any:
     """Returns what a function of a module of ours returns in a fresh process, prepared like every other here.
 
@@ -106,9 +112,7 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
         runtime.prepare_process()
         implementation = _build(name, case)
         runtime.tidy_heap()
-        started = time.perf_counter()
-        while time.perf_counter() - started < WARM_UP_SECONDS:
-            implementation.run(WARM_UP_STEPS)
+        warm_up(implementation, WARM_UP_STEPS, WARM_UP_SECONDS)
         started = time.perf_counter()
         implementation.run(1)
         step_seconds = time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 An EfficientNet passes every expanded value through swish, and on a CPU the exponential is what the passes between
 convolutions spend most of their arithmetic on. Here it is made for this purpose: no infinities, which the clamp
-excludes, no exact zero, which nobody needs, and a polynomial of five terms, which leaves an error of 3e-7.
+excludes, no exact zero, which nobody needs, and a polynomial of degree five, which leaves an error of 3e-7.
 """
 
 import jax

@@ -1,5 +1,6 @@
 """Inference that takes early layers over some images at a time."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import effnet_jax
 from effnet_jax.models import chain
+from effnet_jax.models.layers import BatchNorm
 
 NARROW = dict(width_multiplier=0.25, depth_multiplier=0.3)
 
@@ -55,6 +57,16 @@ def test_only_inference_on_one_cpu_device_takes_turns(one_device, monkeypatch):
     assert loops(train, variables, images) == 0
     captured = lambda v, x: model.apply(v, x, False, capture_intermediates=True, mutable=["intermediates"])  # noqa: E731
     assert loops(captured, variables, images) == 0
+
+    def frozen(v, x):  # training that changes no statistics
+        with nn.intercept_methods(
+            lambda call, args, kwargs, context: (
+                call(args[0], False) if isinstance(context.module, BatchNorm) else call(*args, **kwargs)
+            )
+        ):
+            return model.apply(v, x, True, rngs={"dropout": jax.random.key(0)})
+
+    assert loops(frozen, variables, images) == 0
     monkeypatch.setattr(jax, "device_count", lambda: 2)
     assert loops(infer, variables, images) == 0
 
