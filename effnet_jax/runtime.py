@@ -1,6 +1,7 @@
 """The process around JAX: allocator, compilation cache, how far the host runs ahead. Imports no JAX."""
 
 import ctypes
+import gc
 import os
 import pathlib
 import platform
@@ -13,6 +14,9 @@ CACHE_VARIABLE = "EFFNET_JAX_CACHE"
 # Programs of training or evaluation that may be queued on the device beside the running one: enough to keep it busy,
 # few enough to stop soon when asked. On a CPU each takes its whole working memory when it is queued.
 MAX_QUEUED_DISPATCHES = 1
+
+# New objects before the first generation is searched, and searches before the next one's; Python has 700, 10, 10.
+_GARBAGE_THRESHOLDS = 20_000, 10, 10
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 _EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
@@ -43,12 +47,15 @@ def prepare_process() -> None:
       costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
       A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
+    * Python looks for cycles of garbage less often. Tracing makes tens of thousands of small objects that stay, and
+      looking through them again and again took a fifth of it.
     """
     if "jax" in sys.modules:
         raise RuntimeError("prepare_process() must run before jax is imported")
     _keep_freed_memory()
     _use_wide_vectors()
     _make_kernels_of_loops()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 

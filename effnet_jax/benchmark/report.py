@@ -96,8 +96,9 @@ def _memory(found: Sequence[dict[str, Any]]) -> str:
 def _loop(found: dict[str, Any]) -> str:
     return (
         f"## The training loop\n\n{found['case']} on {found['data']}, the full recipe (RMSProp, EMA, augmentation, "
-        f"metrics): bare step "
-        f"{found['step']:.4g} images/s, whole loop {found['loop']:.4g} images/s ({found['loop'] / found['step']:.1%}); "
+        f"metrics), in turns with its bare step: loop {found['loop']:.4g} images/s, step {found['step']:.4g} images/s; "
+        f"the loop ran at {statistics.median(found['shares']):.1%} [{min(found['shares']):.1%}, "
+        f"{max(found['shares']):.1%}] of the step; "
         f"handing a step to the device takes the host {found['host_share']:.2%} of the step's time."
     )
 

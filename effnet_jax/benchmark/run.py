@@ -6,7 +6,7 @@ from typing import Any
 from effnet_jax.benchmark import cam, sections
 from effnet_jax.benchmark.case import Case
 
-LOOP_STEPS = 100
+LOOP_TURNS = 7
 
 
 def run(
@@ -49,7 +49,7 @@ def run(
     others: dict[str, Callable[[], Any]] = {
         "startup": lambda: sections.startup(ends[0], say),
         "memory": lambda: sections.memory(ends[-1], say),
-        "loop": lambda: sections.loop(ends[0], LOOP_STEPS, say),
+        "loop": lambda: sections.loop(ends[0], LOOP_TURNS, say),
         "augment": lambda: sections.augment(ends[0], say),
         "data": lambda: sections.data(photographs, side, rounds, round_seconds, say),
         "operations": lambda: [sections.operations(case, trace_folder, say) for case in ends],

@@ -86,15 +86,15 @@ def memory(case: Case, say: Say) -> list[dict[str, Any]]:
     return found
 
 
-def loop(case: Case, num_steps: int, say: Say) -> dict[str, Any]:
-    """The training loop against its own step; see `loop.measure`."""
+def loop(case: Case, turns: int, say: Say) -> dict[str, Any]:
+    """The training loop beside its own step, in turns; see `loop.measure`."""
     say(f"{case}: the whole training loop")
     config = _default_config()
     with config.unlocked():
         config.update(batch_size=case.batch_size)
         config.model.update(name=case.model, dtype=case.dtype, allow_1x1_map=True)
         config.dataset.resolution = case.resolution
-    return {"case": str(case), **isolated(f"{PACKAGE}.loop", "measure", config, num_steps)}
+    return {"case": str(case), **isolated(f"{PACKAGE}.loop", "measure", config, turns)}
 
 
 def _default_config() -> ml_collections.ConfigDict:

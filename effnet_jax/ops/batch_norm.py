@@ -63,11 +63,16 @@ def normalize(
     return _affine(x, mean, lax.rsqrt(var + eps), scale, bias).astype(x.dtype)
 
 
+# Layers of one shape share a trace and a function of the lowered program, which XLA inlines.
+_traced_once = functools.partial(jax.jit, static_argnums=(0, 1))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _batch_norm(eps, swishes, x, scale, bias):
     return _forward(eps, swishes, x, scale, bias)[0]
 
 
+@_traced_once
 def _forward(eps, swishes, x, scale, bias):
     mean, var = _statistics(x)
     rstd = lax.rsqrt(var + eps)
@@ -76,6 +81,7 @@ def _forward(eps, swishes, x, scale, bias):
     return (y.astype(x.dtype), mean, var), (x, mean, rstd, scale, bias)
 
 
+@_traced_once
 def _backward(eps, swishes, residuals, cotangents):
     x, mean, rstd, scale, bias = residuals
     # Otherwise XLA finds the forward pass's intermediate values to be the same and keeps them in memory.

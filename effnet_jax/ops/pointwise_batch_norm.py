@@ -60,11 +60,16 @@ def _at_once(eps, x, kernel, scale, bias):
     return y.reshape(*x.shape[:3], -1), mean, var
 
 
+# Blocks of one shape share a trace and a function of the lowered program, which XLA inlines.
+_traced_once = functools.partial(jax.jit, static_argnums=0)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _normalized_product(eps, x, w, scale, bias):
     return _forward(eps, x, w, scale, bias)[0]
 
 
+@_traced_once
 def _forward(eps, x, w, scale, bias):
     mean = x.mean(0)
     # Three products read the centred inputs; without the barrier each would subtract the mean again.
@@ -78,6 +83,7 @@ def _forward(eps, x, w, scale, bias):
     return (swish(z), mean @ w, var), (u, uw, w, sw, rstd, scale, bias)
 
 
+@_traced_once
 def _backward(eps, residuals, cotangents):
     u, uw, w, sw, rstd, scale, bias = residuals
     n = u.shape[0]

@@ -22,13 +22,13 @@ _LOG_2 = 0.6931471805599453
 @jax.custom_jvp
 def swish(x: jax.Array) -> jax.Array:
     """`x * sigmoid(x)`, elementwise, to a relative error of 4e-7 in float32 where |x| < 87; keeps NaN."""
-    return _on_cpu(x, lambda x: x / (1 + _exp_minus(x)), jax.nn.silu)
+    return _swish(x)
 
 
 @jax.custom_jvp
 def sigmoid(x: jax.Array) -> jax.Array:
     """`1 / (1 + exp(-x))`, elementwise, to a relative error of 4e-7 in float32 where |x| < 87; keeps NaN."""
-    return _on_cpu(x, lambda x: 1 / (1 + _exp_minus(x)), jax.nn.sigmoid)
+    return _sigmoid(x)
 
 
 @swish.defjvp
@@ -42,6 +42,17 @@ def _swish_jvp(primals, tangents):
 def _sigmoid_jvp(primals, tangents):
     s = sigmoid(*primals)
     return s, tangents[0] * s * (1 - s)
+
+
+# Both are used at every layer; jitted they are traced once for each shape, and layers share the result.
+@jax.jit
+def _swish(x):
+    return _on_cpu(x, lambda x: x / (1 + _exp_minus(x)), jax.nn.silu)
+
+
+@jax.jit
+def _sigmoid(x):
+    return _on_cpu(x, lambda x: 1 / (1 + _exp_minus(x)), jax.nn.sigmoid)
 
 
 def _on_cpu(x, ours, default):

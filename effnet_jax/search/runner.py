@@ -1,6 +1,7 @@
 """One worker of a study: takes task after task, trains it, records what became of it."""
 
 import dataclasses
+import gc
 import json
 import pathlib
 import time
@@ -103,6 +104,7 @@ def run_study(
                 if claim is not None:
                     print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
                     _run(study, claim)
+                    gc.collect()  # a run's compiled programs and data are in cycles, and the next run wants the memory
             if claim is None:
                 time.sleep(POLL_SECONDS)
             else:
