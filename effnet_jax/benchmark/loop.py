@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import jax
 import ml_collections
 
-from effnet_jax import runtime
+from effnet_jax import heap
 from effnet_jax.benchmark.jax_models import run_queued
 from effnet_jax.errors import UserError
 from effnet_jax.training import setup as training_setup
@@ -44,7 +44,7 @@ def measure(config: ml_collections.ConfigDict, turns: int) -> dict[str, float | 
     setup = _setup(config)
     bare_rates = _bare_rates(setup, config.batch_size)
     next(bare_rates)  # compiles
-    runtime.tidy_heap()
+    heap.tidy()
     loop, step = [], []
 
     # What the run says is progress here; the benchmark's own output may be JSON.

@@ -10,7 +10,7 @@ import tempfile
 import jax
 from jax.profiler import ProfileData
 
-from effnet_jax import runtime
+from effnet_jax import heap
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.jax_models import JaxImplementation
 from effnet_jax.benchmark.worker import warm_up
@@ -49,7 +49,7 @@ def profile(case: Case, folder: str | None = None) -> list[Row]:
       folder: keep the trace there (for TensorBoard or Perfetto); otherwise it is thrown away.
     """
     implementation = JaxImplementation(OURS, case)
-    runtime.tidy_heap()
+    heap.tidy()
     warm_up(implementation, STEPS, WARM_UP_SECONDS)
     with tempfile.TemporaryDirectory() as temporary:
         target = folder or temporary

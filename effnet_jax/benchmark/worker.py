@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from effnet_jax import runtime
+from effnet_jax import heap, runtime
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
@@ -111,7 +111,7 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
     try:
         runtime.prepare_process()
         implementation = _build(name, case)
-        runtime.tidy_heap()
+        heap.tidy()
         warm_up(implementation, WARM_UP_STEPS, WARM_UP_SECONDS)
         started = time.perf_counter()
         implementation.run(1)

@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import distributed, environment, runtime, sharding
+from effnet_jax import distributed, environment, heap, sharding
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import curves, metrics, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints
@@ -95,7 +95,7 @@ class _Run:
           RunInterrupted: a stop was requested; the run has been saved.
           UserError: the loss became non-finite.
         """
-        plan, first_step = self._setup.plan, self.step
+        plan, first_step, validated = self._setup.plan, self.step, False
         best_score = self._checkpoints.best_score()
         while self.step < plan.num_train_steps:
             if stop.reached():
@@ -106,7 +106,7 @@ class _Run:
             self.step += updates
             log.dispatched(updates, updates * plan.batch_size, token)
             if compiles:  # which is no training time
-                runtime.tidy_heap()
+                heap.tidy()
                 log.restart_clock()
 
             if plan.is_due(plan.log_every, self.step):
@@ -114,6 +114,9 @@ class _Run:
             validation = None
             if plan.is_due(plan.eval_every, self.step):
                 validation = self._evaluate(self._state, "validation")
+                if not validated:  # which has compiled, too
+                    heap.tidy()
+                    validated = True
                 log.record(self.step, plan.epoch(self.step), "validation", validation)
             is_best = validation is not None and _score(validation) > best_score
             if is_best:
@@ -243,8 +246,8 @@ def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) ->
         f"plan      {plan.num_train_steps} steps of {plan.batch_size} images, {plan.steps_per_epoch} steps an epoch",
         *setup.notes,
     ]
-    if runtime.allocator_is_tuned():
-        lines.append(f"memory    glibc keeps what is freed ({runtime.ALLOCATOR_VARIABLE}=default turns that off)")
+    if heap.is_tuned():
+        lines.append(f"memory    glibc keeps what is freed ({heap.ALLOCATOR_VARIABLE}=default turns that off)")
     if step:
         lines.append(f"resuming  at step {step}")
     return lines
