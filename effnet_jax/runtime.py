@@ -1,4 +1,4 @@
-"""The process around JAX: allocator, compilation cache, how far the host runs ahead. Imports no JAX."""
+"""The process around JAX: XLA's options, compilation cache, how far the host runs ahead. Imports no JAX."""
 
 import gc
 import os

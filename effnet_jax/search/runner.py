@@ -14,7 +14,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
-from effnet_jax import heap
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
 from effnet_jax.search.storage import open_storage, persistent
@@ -106,7 +105,6 @@ def run_study(
                     print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
                     _run(study, claim)
                     gc.collect()  # a run's compiled programs and data are in cycles, and the next run wants the memory
-                    heap.release()
             if claim is None:
                 time.sleep(POLL_SECONDS)
             else:

@@ -52,6 +52,7 @@ def train_and_evaluate(
     if results_file.exists():
         return json.loads(results_file.read_text())
 
+    heap.release()  # what a run before this one in the process has tidied away
     with StopRequest() as stop, contextlib.ExitStack() as stack:
         with distributed.agreed():
             setup = build(config)

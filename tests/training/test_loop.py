@@ -219,10 +219,11 @@ def test_stop_request_in_process(tiny_config, tmp_path, monkeypatch):
 def test_several_updates_a_dispatch_change_nothing(reference, tiny_config, tmp_path, monkeypatch):
     tiny_config.steps_per_dispatch = 3
     events = []
+    monkeypatch.setattr(loop.heap, "release", lambda: events.append("release"))
     monkeypatch.setattr(loop.heap, "tidy", lambda: events.append("tidy"))
     train_and_evaluate(tiny_config, tmp_path / "run", on_validation=lambda step, _: events.append(step))
-    # After the first dispatch and the first validation, which compile; see `heap.tidy`.
-    assert events == ["tidy", "tidy", 3, 6]
+    # Tidied after the first dispatch and the first validation, which compile; see `heap.tidy`.
+    assert events == ["release", "tidy", "tidy", 3, 6]
     for found, expected in zip(metrics_of(tmp_path / "run"), metrics_of(reference), strict=True):
         assert found.keys() == expected.keys()
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3)
