@@ -18,7 +18,7 @@ malloc, free = lambda size: libc.malloc(ctypes.c_size_t(size)), lambda piece: li
 
 def holes():
     found = libc.mallinfo2()
-    return (found.fordblks - found.keepcost) >> 20
+    return (found.fordblks - found.keepcost) / 2**20
 
 buffer = malloc(200 << 20)
 pieces = [malloc(5000 + 700 * (n % 1000)) for n in range(400)] + [malloc(20 + n % 1500) for n in range(20_000)]
