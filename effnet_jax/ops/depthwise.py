@@ -93,18 +93,26 @@ def _forward_fwd(geometry, x, w):
 
 def _forward_bwd(geometry, residuals, g):
     x, padded, w = residuals
-    source = (geometry, x) if padded is None else (geometry.without_padding(), padded)
-    return _input_gradient(geometry, g, w), _filter_gradient(*source, g)
+    if padded is None:
+        return _input_gradient(geometry, g, w), _filter_gradient(geometry, x, g)
+    # Both read one padded array: whatever makes `g` would otherwise be written twice, padded and not.
+    geometry = geometry.with_margins()
+    g = shifted_sums.add_margins(geometry, g)
+    return _input_gradient(geometry, g, w), _filter_gradient(geometry.without_padding(), padded, g)
+
+
+def _padded_forward(geometry, x, w):
+    return shifted_sums.add_margins(geometry, _forward(geometry, x, w))
 
 
 _forward.defvjp(_forward_fwd, _forward_bwd)
 _input_gradient.defvjp(
     lambda geometry, g, w: (_input_gradient(geometry, g, w), (g, w)),
-    lambda geometry, res, x: (_forward(geometry, x, res[1]), _filter_gradient(geometry, x, res[0])),
+    lambda geometry, res, x: (_padded_forward(geometry, x, res[1]), _filter_gradient(geometry, x, res[0])),
 )
 _filter_gradient.defvjp(
     lambda geometry, x, g: (_filter_gradient(geometry, x, g), (x, g)),
-    lambda geometry, res, w: (_input_gradient(geometry, res[1], w), _forward(geometry, res[0], w)),
+    lambda geometry, res, w: (_input_gradient(geometry, res[1], w), _padded_forward(geometry, res[0], w)),
 )
 
 
@@ -124,12 +132,17 @@ def _lax_forward(geometry, x, w):
 
 def _lax_input_gradient(geometry, g, w):
     x = jax.ShapeDtypeStruct((g.shape[0], geometry.rows.size, geometry.cols.size, g.shape[3]), g.dtype)
-    return jax.linear_transpose(lambda x: _lax_forward(geometry, x, w), x)(g)[0]
+    return jax.linear_transpose(lambda x: _lax_forward(geometry, x, w), x)(_without_margins(geometry, g))[0]
 
 
 def _lax_filter_gradient(geometry, x, g):
     w = jax.ShapeDtypeStruct((geometry.rows.kernel, geometry.cols.kernel, 1, x.shape[3]), x.dtype)
-    return jax.linear_transpose(lambda w: _lax_forward(geometry, x, w), w)(g)[0]
+    return jax.linear_transpose(lambda w: _lax_forward(geometry, x, w), w)(_without_margins(geometry, g))[0]
+
+
+def _without_margins(geometry, g):
+    (top, _), (left, _) = geometry.rows.margins, geometry.cols.margins
+    return g[:, top : top + geometry.rows.output, left : left + geometry.cols.output]
 
 
 # Every formulation of every function, for `scripts/benchmark.py --sections depthwise`.

@@ -19,6 +19,8 @@ class Axis:
     high: int
     # How much of either end of the input is known to be zero.
     zeros: tuple[int, int] = (0, 0)
+    # Zeros around a gradient at the outputs, which its array has on either side.
+    margins: tuple[int, int] = (0, 0)
 
     @property
     def output(self) -> int:
@@ -34,6 +36,12 @@ class Axis:
         return dataclasses.replace(
             self, size=self.reach, low=0, high=0, zeros=(self.low, max(self.reach - self.low - self.size, 0))
         )
+
+    def with_margins(self) -> "Axis":
+        """The same axis, the gradient at its outputs in so many zeros that an input gradient reads no further."""
+        offsets = [offset for phase in range(self.stride) for _, offset in self.backward_taps(phase)] or [0]
+        beyond = max(offsets) + self.inputs_per_phase - self.output
+        return dataclasses.replace(self, margins=(max(-min(offsets), 0), max(beyond, 0)))
 
     def forward_taps(self) -> Taps:
         """Output `i` reads input `stride * i + offset`; taps that only ever meet zeros are left out."""
@@ -61,6 +69,11 @@ class Axis:
         low, high = self.low - first, self.high - (self.kernel - end)
         return dataclasses.replace(self, kernel=end - first, low=low, high=high), slice(first, end)
 
+    @property
+    def inputs_per_phase(self) -> int:
+        """Number of inputs that are `stride` apart from each other."""
+        return -(-self.size // self.stride)
+
     def backward_taps(self, phase: int) -> Taps:
         """Input `stride * m + phase` receives from output `m + offset`."""
         taps = ((p, *divmod(phase + self.low - p, self.stride)) for p in range(self.kernel))
@@ -86,6 +99,10 @@ class Geometry:
     def without_padding(self) -> "Geometry":
         """The same convolution of an input that `_pad` has padded."""
         return Geometry(*(axis.without_padding() for axis in (self.rows, self.cols)))
+
+    def with_margins(self) -> "Geometry":
+        """The same convolution with a gradient that `add_margins` has padded."""
+        return Geometry(*(axis.with_margins() for axis in (self.rows, self.cols)))
 
 
 def explicit_padding(

@@ -31,10 +31,13 @@ def _accumulator(dtype):
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _shifted_sum(source, w, row_taps: Taps, col_taps: Taps, stride: int, shape: tuple[int, int]):
+def _shifted_sum(
+    source, w, row_taps: Taps, col_taps: Taps, stride: int, shape: tuple[int, int], origin: tuple[int, int] = (0, 0)
+):
     """`out[m, n] = sum over taps of source[stride * m + row offset, stride * n + col offset] * w[tap]`.
 
-    Reads outside `source` are zero. The result has spatial `shape` and the accumulator's dtype.
+    Offsets count from `origin`, and reads outside `source` are zero. The result has spatial `shape` and the
+    accumulator's dtype.
     """
     dtype = _accumulator(source.dtype)
     if not row_taps or not col_taps:
@@ -43,7 +46,7 @@ def _shifted_sum(source, w, row_taps: Taps, col_taps: Taps, stride: int, shape: 
     for axis, taps in ((0, row_taps), (1, col_taps)):
         offsets = [offset for _, offset in taps]
         first, last = min(offsets), max(offsets) + stride * (shape[axis] - 1)
-        pads.append((-first, last + 1 - source.shape[1 + axis], 0))  # negative padding crops
+        pads.append((-first - origin[axis], last + 1 + origin[axis] - source.shape[1 + axis], 0))  # negative ones crop
         starts.append(first)
     padded = lax.pad(source, jnp.zeros((), source.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
     w = w.astype(dtype)
@@ -69,6 +72,14 @@ def pad(geometry, x):
     return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
+def add_margins(geometry, g):
+    """Pads the gradient at the outputs by the margins of the geometry."""
+    if all(axis.margins == (0, 0) for axis in (geometry.rows, geometry.cols)):
+        return g
+    margins = [(*axis.margins, 0) for axis in (geometry.rows, geometry.cols)]
+    return lax.optimization_barrier(lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *margins, (0, 0, 0)]))
+
+
 @_traced_once
 def forward(geometry, x, w):
     """The convolution itself: one scaled, shifted, strided view of `x` a tap, summed."""
@@ -84,10 +95,10 @@ def forward(geometry, x, w):
 def input_gradient(geometry, g, w):
     """Every stride phase of the input is a dense shifted sum of `g`; the phases are then interleaved."""
     rows, cols, stride = geometry.rows, geometry.cols, geometry.rows.stride
-    shape = (-(-rows.size // stride), -(-cols.size // stride))
+    shape, origin = (rows.inputs_per_phase, cols.inputs_per_phase), (rows.margins[0], cols.margins[0])
     phases = [
         [
-            _shifted_sum(g, w, rows.backward_taps(r), cols.backward_taps(c), 1, shape).astype(g.dtype)
+            _shifted_sum(g, w, rows.backward_taps(r), cols.backward_taps(c), 1, shape, origin).astype(g.dtype)
             for c in range(stride)
         ]
         for r in range(stride)
@@ -127,7 +138,8 @@ def filter_gradient(geometry, x, g):
         # of a height that the parts divide, as is usual, need none.
         below = rows.stride * (block * parts - 1) + rows.kernel - rows.low - rows.size
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (rows.low, below, 0), (0, 0, 0), (0, 0, 0)])
-        g = jnp.pad(g, [(0, 0), (0, block * parts - rows.output), (0, 0), (0, 0)])
+        missing = max(block * parts - rows.output - rows.margins[1], 0)
+        g = jnp.pad(g, [(0, 0), (0, missing), (0, 0), (0, 0)])
         row_spans = [(p, 0, block, p) for p, _ in rows.forward_taps()]
     taps = list(itertools.product(row_spans, cols.spans()))
 
@@ -139,7 +151,8 @@ def filter_gradient(geometry, x, g):
         for total, ((_, i, height, top), (_, j, width, left)) in zip(totals, taps):
             for nth, row in itertools.product(range(images), range(height)):
                 x_row = x_rows.get(nth, top + rows.stride * row, left, width, cols.stride)
-                total = lax.add(total, lax.mul(x_row.astype(dtype), g_rows.get(nth, i + row, j, width).astype(dtype)))
+                g_row = g_rows.get(nth, rows.margins[0] + i + row, cols.margins[0] + j, width)
+                total = lax.add(total, lax.mul(x_row.astype(dtype), g_row.astype(dtype)))
             new.append(total)
         return tuple(new), None
 

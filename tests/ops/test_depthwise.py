@@ -238,3 +238,17 @@ def test_padding_that_leaves_the_size_as_it_was():
 def test_bad_arguments(kernel_shape, padding, message):
     with pytest.raises(ValueError, match=message):
         depthwise_conv(jnp.zeros((1, 5, 5, 4)), jnp.zeros(kernel_shape), 1, padding)
+
+
+@hypothesis.given(*[st.integers(1, 12)] * 2, st.integers(1, 3), *[st.integers(0, 4)] * 2)
+def test_margins_are_all_that_an_input_gradient_reads_beyond_the_outputs(size, k, stride, low, high):
+    hypothesis.assume(size + low + high >= k)
+    axis = Axis(size, k, stride, low, high)
+    read = {
+        m + offset
+        for phase in range(stride)
+        for _, offset in axis.backward_taps(phase)
+        for m in range(axis.inputs_per_phase)
+    }
+    first, last = min(read | {0}), max(read | {axis.output - 1})
+    assert axis.with_margins().margins == (-first, last + 1 - axis.output)
