@@ -109,7 +109,7 @@ def tidy() -> None:
     while buffer := take(_SMALLEST_BUFFER):  # there is one; take the largest, and all of it
         heap.free(buffer)
         fits, too_large = _SMALLEST_BUFFER, heap.statistics().fordblks
-        while too_large - fits > heap.page:
+        while too_large - fits > _SMALLEST_PIECE:  # a step that fitted by a few bytes is to fit again
             size = (fits + too_large) // 2
             if piece := take(size):
                 heap.free(piece)

@@ -16,7 +16,7 @@ libc.malloc.restype = ctypes.c_void_p
 libc.mallinfo2.restype = heap._Statistics
 malloc, free = lambda size: libc.malloc(ctypes.c_size_t(size)), lambda piece: libc.free(ctypes.c_void_p(piece))
 
-def holes():
+def holes():  # in MB; the interpreter's own small requests make some KB of difference
     found = libc.mallinfo2()
     return (found.fordblks - found.keepcost) / 2**20
 
@@ -30,10 +30,10 @@ free(buffer)
 before = holes()
 heap.tidy()
 after = holes()
-assert before >= 227 and after == 200 + 32, (before, after)  # with those set aside for workspaces
+assert before >= 227 and abs(after - (200 + 32)) < 1, (before, after)  # with those set aside for workspaces
 assert malloc(200 << 20) == buffer, "the large piece is no longer free"
 heap.release()
-assert 200 + holes() >= before, "what was taken out of use is not back"
+assert 200 + holes() > before - 1, "what was taken out of use is not back"
 for piece in pieces[1::2]:
     free(piece)  # those in use were left alone
 """
@@ -46,7 +46,7 @@ def test_fragments_are_retired_and_large_pieces_are_not(allocator, monkeypatch):
     program = FRAGMENTED
     if allocator == "default":
         monkeypatch.setenv("EFFNET_JAX_ALLOCATOR", "default")
-        program = program.replace("before >= 227 and after == 200 + 32", "after == before")
+        program = program.replace("before >= 227 and abs(after - (200 + 32)) < 1", "abs(after - before) < 1")
         program = program.partition("assert malloc")[0]
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
