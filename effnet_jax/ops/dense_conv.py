@@ -76,25 +76,11 @@ def _grouped_product(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax
         for p in range(rows.kernel)
         for nth, start in enumerate(pieces)
     ]
-    matrix = _banded(kernel, per_group, cols.stride, span).reshape(-1, per_group * filters).astype(x.dtype)
-    return _product(filters, jnp.concatenate(patches, axis=-1), matrix)[:, :, : cols.output]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _product(filters: int, patches: jax.Array, matrix: jax.Array) -> jax.Array:
-    """`[N, H', groups, K] @ [K, outputs * filters] -> [N, H', groups * outputs, filters]`."""
-    y = lax.dot(patches.reshape(-1, patches.shape[3]), matrix)
-    return y.reshape(*patches.shape[:2], -1, filters)
-
-
-def _product_bwd(filters, residuals, g):
-    patches, matrix = residuals
-    g, rows = g.reshape(-1, matrix.shape[1]), patches.reshape(-1, matrix.shape[0])
-    dmatrix = lax.dot_general(g, rows, (((0,), (0,)), ((), ()))).T  # a third faster than the other way round
-    return (g @ matrix.T).reshape(patches.shape), dmatrix
-
-
-_product.defvjp(lambda filters, patches, matrix: (_product(filters, patches, matrix), (patches, matrix)), _product_bwd)
+    y = lax.dot(
+        jnp.concatenate(patches, axis=-1).reshape(-1, rows.kernel * span * channels),
+        _banded(kernel, per_group, cols.stride, span).reshape(-1, per_group * filters).astype(x.dtype),
+    )
+    return y.reshape(x.shape[0], rows.output, groups * per_group, filters)[:, :, : cols.output]
 
 
 def _banded(kernel: jax.Array, count: int, stride: int, span: int) -> jax.Array:

@@ -97,11 +97,11 @@ class Geometry:
         return Geometry(rows, cols), (row_slice, col_slice)
 
     def without_padding(self) -> "Geometry":
-        """The same convolution of an input that `_pad` has padded."""
+        """The same convolution of an input that `shifted_sums.pad` has padded."""
         return Geometry(*(axis.without_padding() for axis in (self.rows, self.cols)))
 
     def with_margins(self) -> "Geometry":
-        """The same convolution with a gradient that `add_margins` has padded."""
+        """The same convolution with a gradient that `shifted_sums.add_margins` has padded."""
         return Geometry(*(axis.with_margins() for axis in (self.rows, self.cols)))
 
 

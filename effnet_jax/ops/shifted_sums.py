@@ -69,15 +69,17 @@ def pad(geometry, x):
     padded array, and writes the sigmoid of a swish to memory as an array of its own.
     """
     pads = [(axis.low, axis.reach - axis.low - axis.size, 0) for axis in (geometry.rows, geometry.cols)]
-    return lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
+    return _padded(x, pads)
 
 
 def add_margins(geometry, g):
-    """Pads the gradient at the outputs by the margins of the geometry."""
-    if all(axis.margins == (0, 0) for axis in (geometry.rows, geometry.cols)):
-        return g
+    """Pads the gradient at the outputs by the margins of the geometry; as for `pad`, in one pass with what makes it."""
     margins = [(*axis.margins, 0) for axis in (geometry.rows, geometry.cols)]
-    return lax.optimization_barrier(lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *margins, (0, 0, 0)]))
+    return _padded(g, margins) if any(map(any, margins)) else g
+
+
+def _padded(images, pads):
+    return lax.optimization_barrier(lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
 @_traced_once

@@ -76,3 +76,10 @@ def test_symbolic_batch_and_the_platform_lowered_for(platform, size, channels, i
 def test_nothing_left():
     with pytest.raises(ValueError, match="leaves nothing"):
         dense_conv(jnp.zeros((1, 2, 2, 3)), jnp.zeros((3, 3, 3, 4)), 1, ((0, 0), (0, 0)))
+
+
+def test_forward_mode():
+    """A convolution is linear: its tangent is that of its image, convolved."""
+    x, kernel = example(8, 9, 3, dtype=np.float32)
+    y, tangent = jax.jvp(lambda x: dense_conv(x, kernel, 2), (x,), (x,))
+    np.testing.assert_allclose(tangent, y, rtol=1e-6)
