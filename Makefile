@@ -58,7 +58,7 @@ parity: $(PEERS_INSTALLED)
 
 SUITE := $(if $(filter requirements.txt,$(REQUIREMENTS)),gpu,cpu)
 benchmark: $(PEERS_INSTALLED)
-	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers naive,keras,timm,timm-compile \
+	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers timm,timm-compile,keras,naive \
 		--output results/benchmark_$(SUITE).md
 
 lint: $(INSTALLED)

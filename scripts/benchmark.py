@@ -33,7 +33,7 @@ SUITE = flags.DEFINE_enum("suite", None, list(SUITES), "A fixed set of cases and
 SECTION_NAMES = flags.DEFINE_list("sections", None, f"Any of {', '.join(SECTIONS)}; default steps, or all of a suite.")
 CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pytorch-grad-cam if it is installed.")
 DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
-ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each implementation.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
 PHOTOGRAPHS = flags.DEFINE_string(
     "photographs", None, "Folder of images for the section data; default: the two of scikit-learn."

@@ -22,6 +22,7 @@ LOG_EVERY = 20  # steps
 # A turn is so many intervals of the log. Its first one is not counted: it finds the memory as the other left it, and a
 # checkpoint may still be being written.
 INTERVALS = 5
+HANDOVERS = 500  # about half a second of them: other work on the machine slows fifty down together
 
 
 def measure(config: ml_collections.ConfigDict, turns: int) -> dict[str, float | list[float]]:
@@ -102,7 +103,7 @@ def _handover_seconds(setup: training_setup.Setup) -> float:
     nothing = jax.jit(lambda state, feed, count: (state, count), donate_argnums=0)
     state, feed = setup.fresh_state(), setup.feeds(0, None).at(0)
     seconds = []
-    for _ in range(50):
+    for _ in range(HANDOVERS):
         started = time.perf_counter()
         state, token = nothing(state, feed, 1)
         jax.block_until_ready(token)

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 METHOD = """\
-Every implementation has a process of its own with the same allocator and compiler settings; all are built first,
-then they take turns. Images/s: median over the rounds [slowest, fastest round]; the ratio is the median of the ratios
-round by round. Training is a step of plain SGD on the cross-entropy, without dropout and stochastic depth, for
-everybody; inference is the forward pass. FLOP/s count 2 a MAC forward and twice that again backward; bytes/s are
-operands and results of every operation of the compiled step, once each, as if there were no caches."""
+Every implementation has a process of its own with the same allocator and compiler settings; all are built and warm
+first, then they take turns in the order of the command. Images/s: median over the rounds [slowest, fastest round]; the
+ratio is the median of the ratios round by round. Training is a step of plain SGD on the cross-entropy, without dropout
+and stochastic depth, for everybody; inference is the forward pass. FLOP/s count 2 a MAC forward and twice that again
+backward; bytes/s are operands and results of every operation of the compiled step, once each, as if there were no
+caches."""
 
 
 def markdown(data: dict[str, Any]) -> str:

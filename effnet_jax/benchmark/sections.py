@@ -56,6 +56,7 @@ def _entry(result: Result, ours: Result, peaks: dict[str, Any]) -> dict[str, Any
         "min": min(result.rates),
         "max": max(result.rates),
         "rounds": len(result.rates),
+        "rates": list(result.rates),
         "ours_is_faster_by": None if ours.failure else ours.ratio(result),
         "compile_seconds": result.compile_seconds,
         "peak_memory_mb": result.peak_memory / 2**20,
