@@ -13,8 +13,8 @@ from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 
-# So long, because JAX's steps on a CPU take their memory anew a few times, at 224 pixels until about the fortieth step;
-# that takes as long as one to four steps.
+# So long, because JAX's steps on a CPU take their memory anew a few times, mostly among the first thirty to forty steps
+# at 224 pixels; that takes as long as one to four steps.
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 15
 
 

@@ -53,6 +53,7 @@ def test_one_that_fails_is_reported_beside_the_others(fake):
     assert entries[1]["failure"] == "ImportError: no timm"
     contract = ("implementation", "mode", "batch_size", "resolution", "images_per_second", "min", "max")
     assert all(key in entries[2] for key in (*contract, "compile_seconds", "peak_memory_mb"))
+    assert entries[2]["rates"] == pytest.approx([1, 1, 1 / 3])
     assert entries[0]["share_of_peak_flops"] == pytest.approx(CASE.flops() / 1e12)
     assert entries[0]["share_of_peak_bytes"] == pytest.approx(5e9 / 1e11)
     data = {"machine": PEAKS, "dtype": "float32", "command": "c", "date": "d", "results": entries}
