@@ -8,13 +8,14 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: quickstart test test-slow notebook parity benchmark lint format clean help
+.PHONY: quickstart test test-slow notebook parity benchmark gpu-pack lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
 	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
+	@echo "make gpu-pack     pack CIFAR-100 and wheels for scripts/gpu_jobs.sh on a GPU machine without a network"
 	@echo "make lint         ruff check and format check"
 	@echo "make format       ruff format"
 	@echo "make clean        remove .venv, .venv-peers and runs/quickstart"
@@ -61,6 +62,13 @@ benchmark: $(PEERS_INSTALLED)
 	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers timm,timm-compile,keras,naive \
 		--output results/benchmark_$(SUITE).md
 
+# What a bare GPU machine without a network needs: the data, and the pure-Python packages that its image lacks.
+GPU_PYTHON := 3.12
+gpu-pack: $(INSTALLED)
+	$(BIN)/python scripts/gpu_pack.py pack gpu_pack
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+		--python-version $(GPU_PYTHON) --dest gpu_pack/wheels ml_collections tensorboardX
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,4 +78,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) runs/quickstart
+	rm -rf $(VENV) $(PEERS) runs/quickstart gpu_pack

@@ -1,6 +1,7 @@
 """What a result was measured with: hardware, versions, commit and command."""
 
 import importlib.metadata
+import os
 import pathlib
 import platform
 import shlex
@@ -11,6 +12,7 @@ import jax
 
 import effnet_jax
 
+COMMIT_VARIABLE = "EFFNET_JAX_COMMIT"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -29,10 +31,13 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Returns the git commit of this checkout ("-dirty" with uncommitted changes), None outside of one."""
+    """Returns the git commit of this checkout ("-dirty" with uncommitted changes), None outside of one.
+
+    Where the files were copied without their history, EFFNET_JAX_COMMIT says which commit they are of.
+    """
     root = pathlib.Path(effnet_jax.__file__).parents[1]
     if not (root / ".git").exists():
-        return None
+        return os.environ.get(COMMIT_VARIABLE)
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -59,7 +59,7 @@ class Case:
         return 2 * self.counts().macs * self.batch_size * (3 if self.mode == "train" else 1)
 
 
-# The workloads for which this project has set itself figures on a CPU.
+# The workloads for which this project has set itself figures.
 SUITES = {
     "cpu": tuple(
         Case("efficientnet_b0", mode, batch_size, resolution)
@@ -74,11 +74,16 @@ SUITES = {
     "gpu": tuple(
         Case("efficientnet_b0", mode, batch_size, resolution, "bfloat16")
         for mode, batch_size, resolution in (
-            ("train", 512, 224),
+            ("train", 256, 224),
+            ("train", 128, 32),
             ("train", 1024, 32),
-            ("inference", 512, 224),
+            ("inference", 256, 224),
             ("inference", 1024, 32),
         )
+    ),
+    "rehearsal": (Case("efficientnet_b0", "train", 2, 32), Case("efficientnet_b0", "inference", 2, 32)),
+    "gpu_batches": tuple(
+        Case("efficientnet_b0", "train", batch_size, 224, "bfloat16") for batch_size in (64, 128, 512, 1024)
     ),
 }
 

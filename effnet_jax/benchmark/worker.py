@@ -13,9 +13,9 @@ from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 
-# So long, because JAX's steps on a CPU take their memory anew a few times, mostly among the first thirty to forty steps
-# at 224 pixels; that takes as long as one to four steps.
-WARM_UP_STEPS, WARM_UP_SECONDS = 3, 15
+# So long on a CPU, because JAX's steps there take their memory anew a few times, mostly among the first thirty to
+# forty steps at 224 pixels; that takes as long as one to four steps.
+WARM_UP_STEPS, WARM_UP_SECONDS, ACCELERATOR_WARM_UP_SECONDS = 3, 15, 2
 
 
 class WorkerFailedError(UserError):
@@ -24,6 +24,8 @@ class WorkerFailedError(UserError):
 
 class Worker:
     """The parent's end of a process that holds one compiled, warm implementation.
+
+    Making one starts the process; `ready` waits until it is warm, and sets the attributes.
 
     Attributes:
       compile_seconds: building the step; None where nothing is compiled.
@@ -37,7 +39,15 @@ class Worker:
         self._process = context.Process(target=_serve, args=(child, implementation, case, cache_dir), daemon=True)
         self._process.start()
         child.close()
+
+    def ready(self) -> "Worker":
+        """Waits for the process to be warm.
+
+        Raises:
+          WorkerFailedError: it could not build its implementation.
+        """
         self.compile_seconds, self.step_seconds, self.bytes_per_step = self._receive()
+        return self
 
     def run(self, steps: int) -> float:
         """Returns the seconds that a number of steps took, after one that is not timed."""
@@ -114,7 +124,8 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
         runtime.prepare_process()
         implementation = _build(name, case)
         heap.tidy()
-        warm_up(implementation, WARM_UP_STEPS, WARM_UP_SECONDS)
+        on_accelerator = implementation.accelerator_memory() is not None
+        warm_up(implementation, WARM_UP_STEPS, ACCELERATOR_WARM_UP_SECONDS if on_accelerator else WARM_UP_SECONDS)
         started = time.perf_counter()
         implementation.run(1)
         step_seconds = time.perf_counter() - started
