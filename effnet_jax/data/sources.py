@@ -47,8 +47,8 @@ class Source(Protocol):
           UserError: the data is no longer what it was.
         """
 
-    def windows(self, batch_size: int) -> Iterator[pipeline.Window]:
-        """Walks over all examples once, `batch_size` at a time."""
+    def windows(self, batch_size: int, limit: int | None = None) -> Iterator[pipeline.Window]:
+        """Walks over all examples once, `batch_size` at a time, or over the first `limit` batches."""
 
 
 def open_split(split: Any, mesh: Mesh) -> Source:
@@ -71,9 +71,9 @@ class ResidentSource:
         """See `Source`; the place in the data follows from the step number."""
         return ResidentFeeds(self._split, key, self.count // batch_size)
 
-    def windows(self, batch_size: int) -> Iterator[pipeline.ResidentWindow]:
+    def windows(self, batch_size: int, limit: int | None = None) -> Iterator[pipeline.ResidentWindow]:
         """See `Source`."""
-        for start in range(0, self.count, batch_size):
+        for start in range(0, self.count, batch_size)[:limit]:
             yield pipeline.ResidentWindow(self._split, start)
 
 

@@ -46,9 +46,9 @@ class StreamedSource:
         """See `sources.Source`."""
         return StreamedFeeds(self._split, self._mesh, int(jax.random.bits(key)), batch_size, step, state)
 
-    def windows(self, batch_size: int) -> Iterator[StreamedBatch]:
+    def windows(self, batch_size: int, limit: int | None = None) -> Iterator[StreamedBatch]:
         """See `sources.Source`."""
-        num_batches = -(-self.count // batch_size)
+        num_batches = len(range(0, self.count, batch_size)[:limit])
         examples = grain.MapDataset.source(_Padded(self._split, num_batches * batch_size))
         batches = _local_batches(examples, batch_size)
         num_workers = min(self._split.reading.num_workers, num_batches)

@@ -19,6 +19,7 @@ from effnet_jax.data.augment.augmentation import Augmentation
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
+from effnet_jax.training import statistics
 from effnet_jax.training.evaluation import Evaluator, load_dataset
 from effnet_jax.training.freezing import Freezing, Path
 from effnet_jax.training.optimizer import learning_rate_schedule, make_optimizer
@@ -50,6 +51,7 @@ class Setup:
       zero_metrics: makes empty metric sums.
       train_steps: runs a number of updates; donates the state.
       evaluate: (several variables, split) -> figures of each.
+      statistics: (parameters, statistics, split) -> the statistics of the parameters on that split.
       description: what makes a checkpoint self-describing; see checkpoint.py.
       counts: parameters and MACs.
       mesh: the devices.
@@ -65,6 +67,7 @@ class Setup:
     zero_metrics: Callable[[], dict[str, jax.Array]]
     train_steps: TrainSteps
     evaluate: Evaluator
+    statistics: statistics.Recomputation
     description: dict[str, Any]
     counts: Counts
     mesh: jax.sharding.Mesh
@@ -115,6 +118,7 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
         train_steps=_train_steps(learning.update(config, model, update_key), pipe, plan, augment_key, num_mixed_steps),
         evaluate=Evaluator(model, pipe, config.eval_batch_size),
+        statistics=statistics.Recomputation(model, pipe, plan.batch_size, learning.freezing),
         description={
             "model": options,
             "preprocess": dataclasses.asdict(preprocess),

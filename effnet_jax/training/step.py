@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from effnet_jax.training import statistics
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
 from effnet_jax.training.state import TrainState, as_vector
 
@@ -46,39 +47,43 @@ def make_update(
     """Returns `update(state, batch) -> state`, one optimiser step on one global batch.
 
     The loss is the mean cross-entropy; weight decay is in `tx`. Randomness (dropout, stochastic depth) is
-    `fold_in(key, step)`, so a step depends on nothing but the state and the batch.
+    `fold_in(key, step)`, so a step depends on nothing but the state and the batch. BatchNorm's moving statistics follow
+    by a ramp of their own, see `statistics.moved`.
 
     Args:
-      model: module with `apply(variables, images, train=True) -> logits`.
+      model: module with `apply(variables, images, train=True) -> logits` and `numerics`.
       tx: update rule of the parameters that are trained.
       key: base of the run's randomness.
       label_smoothing: share of the target spread over all classes.
-      ema_decay: EMA of parameters and statistics with warm-up min(decay, (1 + n) / (10 + n)); 0 is off.
+      ema_decay: EMA of parameters with warm-up min(decay, (1 + n) / (10 + n)); 0 is off.
       accumulation_steps: microbatches per update. BatchNorm sees each microbatch alone.
       freezing: what is not trained. Only the rest is differentiated.
     """
+
+    momentum, measured = model.numerics.bn_momentum, statistics.measuring(model)
 
     def loss_fn(
         trained: Any, params: Any, batch_stats: Any, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
         variables = {"params": freezing.merged(params, trained), "batch_stats": batch_stats}
-        logits, batch_stats = freezing.forward(model, variables, batch["image"], key)
+        logits, stats_of_batch = freezing.forward(measured, variables, batch["image"], key)
         loss = jnp.mean(cross_entropy(logits, batch["label"], label_smoothing))
-        return loss, (batch_stats, logits)
+        return loss, (stats_of_batch, logits)
 
     def gradients(state: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, jax.Array, jax.Array]:
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
         trained = freezing.trained(state.params)
         if accumulation_steps == 1:
             (loss, (stats, logits)), grads = value_and_grad(trained, state.params, state.batch_stats, batch, key)
-            return grads, stats, loss, logits
+            return grads, statistics.moved(state.batch_stats, stats, momentum, state.step), loss, logits
 
         def microbatch(carry, inputs):
             grads, stats, loss = carry
             batch, index = inputs
-            (micro_loss, (stats, logits)), micro_grads = value_and_grad(
+            (micro_loss, (micro_stats, logits)), micro_grads = value_and_grad(
                 trained, state.params, stats, batch, jax.random.fold_in(key, index)
             )
+            stats = statistics.moved(stats, micro_stats, momentum, state.step * accumulation_steps + index)
             grads = jax.tree.map(lambda a, b: a + b / accumulation_steps, grads, micro_grads)
             return (grads, stats, loss + micro_loss / accumulation_steps), logits
 
@@ -100,7 +105,7 @@ def make_update(
         params = freezing.merged(state.params, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
-            ema = _ema_step(ema, as_vector({"params": params, "batch_stats": batch_stats}), state.step, ema_decay)
+            ema = _ema_step(ema, as_vector(params), state.step, ema_decay)
         return TrainState(
             step=state.step + 1,
             params=params,

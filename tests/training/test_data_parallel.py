@@ -17,9 +17,11 @@ from effnet_jax.training.step import make_update
 class OneBatchNorm(nn.Module):
     """The least that has statistics, for what needs no whole network."""
 
+    numerics: Numerics = Numerics()
+
     @nn.compact
     def __call__(self, x, train):
-        x = BatchNorm(Numerics(), swish=True)(x, train)
+        x = BatchNorm(self.numerics, swish=True)(x, train)
         return nn.Dense(10)(x.reshape(x.shape[0], -1))
 
 

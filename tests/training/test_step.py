@@ -5,18 +5,22 @@ import numpy as np
 import optax
 import pytest
 
+from effnet_jax.models.layers import Numerics
 from effnet_jax.training.state import create_state
 from effnet_jax.training.step import cross_entropy, make_update, rank_of_label
 
 
 class Linear(nn.Module):
-    """A classifier without BatchNorm, so that microbatches add up exactly."""
+    """A classifier without BatchNorm, so that microbatches add up exactly; it has a statistic all the same."""
+
+    numerics: Numerics = Numerics(bn_momentum=0.9)
 
     @nn.compact
     def __call__(self, x, train):
-        count = self.variable("batch_stats", "count", jnp.zeros, ())
+        mean = self.variable("batch_stats", "mean", jnp.zeros, ())
         if train:
-            count.value = count.value + 1
+            keep = self.numerics.bn_momentum
+            mean.value = keep * mean.value + (1 - keep) * jnp.mean(x)
         return nn.Dense(3)(x.reshape(x.shape[0], -1))
 
 
@@ -69,20 +73,38 @@ def test_accumulated_microbatches_give_the_gradient_of_the_whole_batch():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole.params, split.params)
     for key in ("loss", "correct", "top5_correct", "count"):
         np.testing.assert_allclose(whole.metrics[key], split.metrics[key], rtol=1e-5)
-    assert split.batch_stats["count"] == 4  # the statistics saw each microbatch
+    micro_means = batch_of(1)["image"].reshape(2, 4, -1).mean(axis=(0, 2))  # of every fourth example
+    mean = 0.0
+    for number, micro_mean in enumerate(micro_means):  # the statistics saw each microbatch
+        mean += 9 / (10 + number) * (micro_mean - mean)
+    np.testing.assert_allclose(split.batch_stats["mean"], mean, rtol=1e-5)
 
 
-def test_ema_follows_its_warm_up_and_covers_statistics():
+def test_ema_follows_its_warm_up():
     tx = optax.sgd(0.5)
     state, update = linear_state(tx), update_of(tx, ema_decay=0.5)
-    expected = state.averaged_variables()
+    expected = state.averaged_params()
     for step in range(12):
         state = update(state, batch_of(step))
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables)
-    found = state.averaged_variables()
+        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.params)
+    found = state.averaged_params()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
-    assert found["batch_stats"]["count"] > 0
+
+
+def test_statistics_forget_their_start_and_then_follow_the_momentum():
+    tx = optax.sgd(0.5)
+    state, update = linear_state(tx), update_of(tx)
+    state = state.replace(batch_stats={"mean": jnp.float32(1000.0)})
+    expected = 1000.0
+    for step in range(120):
+        batch = batch_of(step)
+        state = update(state, batch)
+        keep = min(0.9, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * float(batch["image"].mean())
+        if step == 10:
+            assert abs(state.batch_stats["mean"]) < 1  # plain momentum would have left 314
+    np.testing.assert_allclose(state.batch_stats["mean"], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_without_ema_the_state_carries_none():
