@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from effnet_jax import scaling
-from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
+from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, batch_norm_swish_of_product, normalize
 from effnet_jax.ops.dense_conv import dense_conv
 from effnet_jax.ops.depthwise import depthwise_conv
 from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
@@ -77,6 +77,7 @@ class BatchNorm(nn.Module):
 
     numerics: Numerics
     swish: bool = False
+    of_product: bool = False  # of a matrix product, before pooling
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factors: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
@@ -92,7 +93,8 @@ class BatchNorm(nn.Module):
         if self.swish and factors:
             y, mean, var = pointwise_batch_norm_swish(*factors, scale, bias, self.numerics.bn_epsilon)
         else:
-            operation = batch_norm_swish if self.swish else batch_norm
+            with_swish = batch_norm_swish_of_product if self.of_product else batch_norm_swish
+            operation = with_swish if self.swish else batch_norm
             y, mean, var = operation(x, scale, bias, self.numerics.bn_epsilon)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
@@ -146,7 +148,8 @@ class ConvBNSwish(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = Conv(self.filters, self.kernel_size, self.stride, self.numerics, name="conv")(x)
-        return BatchNorm(self.numerics, swish=True, name="bn")(x, train)
+        of_product = self.kernel_size == self.stride == 1
+        return BatchNorm(self.numerics, swish=True, of_product=of_product, name="bn")(x, train)
 
 
 class SqueezeExcite(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, normalize
+from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, batch_norm_swish_of_product, normalize
 
 EPS = 1e-3
 
@@ -130,3 +130,48 @@ def test_normalize():
     expected = (x - mean) / np.sqrt(var + EPS) * scale + bias
     np.testing.assert_allclose(normalize(x, mean, var, scale, bias, EPS), expected, rtol=1e-4, atol=1e-4)
     assert normalize(jnp.asarray(x, jnp.bfloat16), mean, var, scale, bias, EPS).dtype == jnp.bfloat16
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch):
+    """Takes the formulations for accelerators, on the CPU."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, default, **_: default(*arguments))
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("operation", [batch_norm, batch_norm_swish, batch_norm_swish_of_product])
+def test_formulation_for_accelerators_equals_plain_autodiff(as_on_an_accelerator, operation):
+    arguments = example((8, 6, 5, 16), np.float32)
+    definition = plain if operation is batch_norm else plain_swish
+
+    def loss(f):
+        return lambda *a: jnp.sin(f(*a)[0] * jnp.arange(1.0, 17)).sum()
+
+    program = jax.jit(lambda *a: operation(*a, EPS)).lower(*arguments).as_text()
+    assert program.count("stablehlo.reduce(") == 1
+    for a, b in zip(operation(*arguments, EPS), definition(*arguments)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    ours, theirs = (jax.grad(loss(f), argnums=(0, 1, 2)) for f in (lambda *a: operation(*a, EPS), definition))
+    for a, b in zip(ours(*arguments), theirs(*arguments)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+def test_variance_of_a_constant_is_not_negative_on_accelerators(as_on_an_accelerator):
+    x = np.full((4, 3, 3, 2), 1000.1, np.float32)
+    _, mean, var = batch_norm(x, np.ones(2, np.float32), np.zeros(2, np.float32), EPS)
+    np.testing.assert_allclose(mean, 1000.1, rtol=1e-6)
+    assert (np.asarray(var) >= 0).all()
+
+
+def test_second_derivatives_of_the_formulation_for_accelerators(as_on_an_accelerator):
+    arguments = example((3, 2, 2, 2), np.float32)
+
+    def penalty(f):
+        inner = jax.grad(lambda *a: jnp.sin(f(*a)[0]).sum())
+        return lambda *a: (inner(*a) ** 2).sum()
+
+    ours, theirs = (jax.grad(penalty(f), argnums=(0, 1)) for f in (lambda *a: batch_norm_swish(*a, EPS), plain_swish))
+    for a, b in zip(ours(*arguments), theirs(*arguments)):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
