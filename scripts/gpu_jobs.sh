@@ -3,8 +3,10 @@
 #
 #   make gpu-pack                        # here: the data in two parts and the wheels that are missing there
 #   scripts/gpu_jobs.sh A OUT [SECONDS]  # there; carry gpu_pack/wheels and gpu_pack/part0: benchmarks (4 minutes)
-#   scripts/gpu_jobs.sh B OUT [SECONDS]  # there; carry gpu_pack/part1: configs/b0_cifar100_best.py (up to 9 minutes)
-#   scripts/gpu_jobs.sh R OUT [SECONDS]  # there: recipes for configs/b0_cifar100.py, several at once
+#   scripts/gpu_jobs.sh D OUT            # there; carry gpu_pack/part1: installs and unpacks, which B and R do otherwise
+#   scripts/gpu_jobs.sh B OUT [SECONDS]  # there: configs/b0_cifar100_best.py, EPOCHS of it or as many as fit
+#   scripts/gpu_jobs.sh R OUT [SECONDS]  # there: the recipes of scripts/gpu_recipes.txt, AT_ONCE of them side by side
+# After D, B and R may run side by side: one compiles while the other computes.
 #
 # Each job has a limit of its own and leaves its record in OUT as soon as it ends: OUT/<part>.tar.gz, one file a part.
 # SECONDS is what the whole part may take. REHEARSE=1 does two steps a job, on whatever device there is.
@@ -85,20 +87,23 @@ A)
   ;;
 B)
   data
-  # Measure the speed first, which also compiles; then as many epochs as fit, the cosine to their end.
-  run b0_cifar100_best_speed 150 configs/b0_cifar100_best.py --config.num_train_steps=261 --config.eval_every_steps=261 \
-    --config.checkpoint_every_steps=261
-  keep
-  epochs=$(python3 - "$records/b0_cifar100_best_speed/metrics.jsonl" "$(left)" <<'PYTHON'
+  epochs=${EPOCHS:-}
+  if [ -z "$epochs" ]; then  # measure the speed first; then as many epochs as fit, the cosine to their end
+    run b0_cifar100_best_speed 150 configs/b0_cifar100_best.py --config.num_train_steps=261 --config.eval_every_steps=261 \
+      --config.checkpoint_every_steps=261
+    keep
+    epochs=$(python3 - "$records/b0_cifar100_best_speed/metrics.jsonl" "$(left)" <<'PYTHON'
 import json, sys
 rates = [r["images_per_second"] for r in map(json.loads, open(sys.argv[1])) if r["split"] == "train"]
 seconds = float(sys.argv[2]) - 45  # to start again, validate and evaluate
 print(max(5, int(seconds * 0.93 * rates[-1] / 45_000) // 5 * 5))
 PYTHON
-  )
+    )
+  fi
   say "best recipe: ${epochs:-none} epochs fit into $(left) s"
   run "b0_cifar100_best" "$(left)" configs/b0_cifar100_best.py --config.num_epochs="${epochs:-100}"
   ;;
+D) data ;;
 R)
   data
   at_once=${AT_ONCE:-4}
@@ -110,7 +115,7 @@ R)
   done <scripts/gpu_recipes.txt
   wait
   ;;
-*) echo "error: no part $part; choose A, B or R" >&2; exit 2 ;;
+*) echo "error: no part $part; choose A, B, D or R" >&2; exit 2 ;;
 esac
 keep
 say "done; $out/$part.tar.gz is $(du -k "$out/$part.tar.gz" | cut -f1) KB"

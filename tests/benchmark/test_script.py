@@ -47,7 +47,7 @@ def test_maps_are_compared_with_the_inference_of_their_own_side(monkeypatch):
 
     def measured(cases, names, rounds, round_seconds, say):
         factor = lambda name: 1.0 if name.startswith("effnet_jax") else 0.25  # noqa: E731
-        result = lambda name: Result(name, case, (factor(name) * rates[name.split(": ")[1]],) * rounds, None, 2**30)  # noqa: E731
+        result = lambda name: Result(name, cases[0], (factor(name) * rates[name.split(": ")[1]],) * rounds, None, 2**30)  # noqa: E731
         return [result(name) for name in names]
 
     monkeypatch.setattr(cam, "measure", measured)
