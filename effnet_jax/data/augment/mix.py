@@ -97,9 +97,9 @@ def _beta(key: jax.Array, alpha: float, count: int) -> jax.Array:
 def _quantiles(alpha: float) -> tuple[float, np.ndarray]:
     """Returns a power and the quantiles of Beta(alpha, alpha) to it at `_INTERVALS + 1` probabilities from 0 to 1/2.
 
-    To the power alpha, quantiles start as a straight line. Interpolated in this form they are wrong by less than 1e-5 for
-    alpha from 0.05 to 1, 2e-4 up to 3, and 0.02 beyond, where only shares as rare as one in a thousand are wrong by more
-    than 5e-4.
+    To the power alpha, quantiles start as a straight line. Interpolated in this form they are wrong by less than 1e-5
+    for alpha from 0.05 to 1, 2e-4 up to 3, and 0.02 beyond, where only shares as rare as one in a thousand are wrong by
+    more than 5e-4.
     """
     power = min(alpha, _LARGEST_POWER)  # more would underflow and gain nothing
     probabilities = np.linspace(0, 0.5, _INTERVALS + 1)
