@@ -33,3 +33,14 @@ def tiny_config():
     from tests import short
 
     return short.tiny_config()
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch):
+    """Takes the formulations for accelerators, on the CPU."""
+    import jax
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, default, **_: default(*arguments))
+    jax.clear_caches()
+    yield
+    jax.clear_caches()

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from effnet_jax.training import statistics
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
@@ -102,6 +103,7 @@ def make_update(
         grads, batch_stats, loss, logits = gradients(state, batch, step_key)
         trained = freezing.trained(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
+        updates = _of_one_array(updates)
         params = freezing.merged(state.params, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
@@ -116,6 +118,22 @@ def make_update(
         )
 
     return update
+
+
+def _of_one_array(updates: Any) -> Any:
+    """Returns the same updates; on an accelerator as parts of one array that nothing else is computed along with.
+
+    XLA for GPUs makes one kernel of the additions to all parameters of one shape if they read the same array, but not
+    if that array came together with others, as an update comes with its momentum.
+    """
+
+    def parts(updates: Any) -> Any:
+        vector, unravel = ravel_pytree(updates)
+        # A one that XLA does not know to be one, or it would undo this.
+        vector, one = jax.lax.optimization_barrier((vector, jnp.ones((), vector.dtype)))
+        return unravel(vector * one)
+
+    return jax.lax.platform_dependent(updates, cpu=lambda updates: updates, default=parts)
 
 
 def _ema_step(ema: jax.Array, new: jax.Array, step: jax.Array, ema_decay: float) -> jax.Array:

@@ -132,15 +132,6 @@ def test_normalize():
     assert normalize(jnp.asarray(x, jnp.bfloat16), mean, var, scale, bias, EPS).dtype == jnp.bfloat16
 
 
-@pytest.fixture
-def as_on_an_accelerator(monkeypatch):
-    """Takes the formulations for accelerators, on the CPU."""
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, default, **_: default(*arguments))
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
 @pytest.mark.parametrize("operation", [batch_norm, batch_norm_swish, batch_norm_swish_of_product])
 def test_formulation_for_accelerators_equals_plain_autodiff(as_on_an_accelerator, operation):
     arguments = example((8, 6, 5, 16), np.float32)

@@ -151,3 +151,16 @@ def test_loss_metric_is_the_sum_over_examples(count):
     logits = Linear().apply(linear_state(tx).variables, batch_of(0, count)["image"], train=False)
     expected = float(jnp.sum(cross_entropy(logits, batch_of(0, count)["label"])))
     np.testing.assert_allclose(state.metrics["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tx", [optax.sgd(0.1, momentum=0.9), optax.flatten(optax.adam(0.01))])
+def test_update_for_accelerators_equals_the_one_for_cpus(tx, monkeypatch):
+    def after_three_steps():
+        state, update = linear_state(tx), update_of(tx, ema_decay=0.9)
+        for step in range(3):
+            state = update(state, batch_of(step))
+        return state
+
+    on_cpu = after_three_steps()
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, default, **_: default(*arguments))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), on_cpu, after_three_steps())

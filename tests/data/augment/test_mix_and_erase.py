@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from effnet_jax.data.augment import erase
-from effnet_jax.data.augment.mix import Mix
+from effnet_jax.data.augment.mix import Mix, _beta
 
 COUNT = 400
 SIZE = (16, 20)
@@ -77,3 +78,17 @@ def test_random_erasing_has_the_published_ranges_and_stays_inside():
     assert 0.015 < share.min() < 0.03 and 0.30 < share.max() < 0.34
     assert 0.25 < aspect.min() < 0.4 and 2.5 < aspect.max() < 3.8
     assert np.median(aspect) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 0.4, 0.8, 1.0, 1.5, 2.0, 3.0])
+def test_shares_are_the_quantiles_of_the_beta_distribution(alpha, monkeypatch):
+    uniform = np.random.default_rng(0).random(20000, np.float32)
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.asarray(uniform))
+    shares = _beta(jax.random.key(0), alpha, len(uniform))
+    expected = scipy.special.betaincinv(alpha, alpha, uniform.astype(np.float64))
+    np.testing.assert_allclose(shares, expected, atol=2e-4)
+
+
+def test_shares_are_drawn_in_a_known_number_of_steps():
+    program = jax.jit(lambda key: _beta(key, 0.2, 8)).lower(jax.random.key(0)).compile().as_text()
+    assert program.count(" while(") == program.count("known_trip_count")  # JAX's generator itself
