@@ -6,7 +6,7 @@ in training: its statistics are computed anew from training images (Wu & Johnson
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -30,6 +30,11 @@ def measuring(model: nn.Module) -> nn.Module:
     return model.clone(numerics=dataclasses.replace(model.numerics, bn_momentum=0.0))
 
 
+def ramp(decay: float, updates: jax.Array) -> jax.Array:
+    """Returns what a moving average keeps of itself at its next update, min(decay, (1 + n) / (10 + n)), float32 []."""
+    return jnp.minimum(decay, (1.0 + updates) / (10.0 + updates)).astype(jnp.float32)
+
+
 def moved(moving: Any, batch: Any, momentum: float, updates: jax.Array) -> Any:
     """Returns the moving statistics after one more batch.
 
@@ -43,8 +48,38 @@ def moved(moving: Any, batch: Any, momentum: float, updates: jax.Array) -> Any:
       momentum: share of the old ones that is kept in the long run.
       updates: int [], how often they have been updated before.
     """
-    keep = jnp.minimum(momentum, (1.0 + updates) / (10.0 + updates))
+    keep = ramp(momentum, updates)
     return jax.tree.map(lambda old, new: (old + (1 - keep) * (new - old)).astype(old.dtype), moving, batch)
+
+
+def of_batch(
+    model: nn.Module, variables: dict[str, Any], images: jax.Array, freezing: Freezing = NOTHING_FROZEN
+) -> Any:
+    """Returns the statistics of a batch [N, H, W, 3] as inference sees it: no dropout, no stochastic depth.
+
+    Frozen layers have those of `variables`.
+    """
+    with nn.intercept_methods(_interceptor(freezing)):
+        _, mutated = measuring(model).apply(variables, images, train=False, mutable=["batch_stats"])
+    return mutated["batch_stats"]
+
+
+def joint(batches: Sequence[Any]) -> Any:
+    """Returns the statistics of several batches of one size taken together, on the host.
+
+    The variance of all examples around their common mean is that within the batches and that between them.
+
+    Args:
+      batches: of each the statistics, on the host.
+    """
+    flat = [flatten_dict(batch) for batch in batches]
+    found = {}
+    for path, leaf in flat[0].items():
+        within = np.mean([batch[path] for batch in flat], axis=0, dtype=float)
+        mean = (*path[:-1], "mean")
+        between = np.var([batch[mean] for batch in flat], axis=0, dtype=float) if path[-1] == "var" else 0.0
+        found[path] = (within + between).astype(leaf.dtype)
+    return unflatten_dict(found)
 
 
 class Recomputation:
@@ -56,15 +91,10 @@ class Recomputation:
 
     def __init__(self, model: nn.Module, pipeline: Pipeline, batch_size: int, freezing: Freezing = NOTHING_FROZEN):
         """Prepares it for batches of `batch_size` images, which a split has at least and all devices share."""
-        measured = measuring(model)
-        at_work = _interceptor(freezing)
 
         def statistics(params: Any, batch_stats: Any, window: Window) -> Any:
             images = pipeline.eval_batch(window, batch_size)["image"]
-            with nn.intercept_methods(at_work):
-                variables = {"params": params, "batch_stats": batch_stats}
-                _, mutated = measured.apply(variables, images, train=False, mutable=["batch_stats"])
-            return mutated["batch_stats"]
+            return of_batch(model, {"params": params, "batch_stats": batch_stats}, images, freezing)
 
         self._statistics = jax.jit(statistics, out_shardings=sharding.replicated(pipeline.mesh))
         self._batch_size, self._frozen = batch_size, freezing.norms
@@ -86,18 +116,8 @@ class Recomputation:
             batches.append(self._statistics(params, batch_stats, window))
             if len(batches) > MAX_QUEUED_DISPATCHES:
                 jax.block_until_ready(batches[-1 - MAX_QUEUED_DISPATCHES])
-        batches = [flatten_dict(batch) for batch in jax.device_get(batches)]
-        joint = {}
-        for path in kept:
-            if path[-1] == "mean" and path[:-1] not in self._frozen:
-                variance = (*path[:-1], "var")
-                means, variances = (
-                    np.stack([batch[key] for batch in batches], dtype=float) for key in (path, variance)
-                )
-                # Within batches and between them: the variance of all images around their common mean.
-                moments = {path: means.mean(0), variance: variances.mean(0) + means.var(0)}
-                joint |= {key: moment.astype(kept[key].dtype) for key, moment in moments.items()}
-        return unflatten_dict(kept | joint)
+        found = flatten_dict(joint(jax.device_get(batches)))
+        return unflatten_dict({path: kept[path] if path[:-1] in self._frozen else found[path] for path in kept})
 
 
 def _interceptor(freezing: Freezing) -> Callable[..., Any]:

@@ -119,8 +119,7 @@ def make_update(
 
 
 def _ema_step(ema: jax.Array, new: jax.Array, step: jax.Array, ema_decay: float) -> jax.Array:
-    warm = (1.0 + step) / (10.0 + step)
-    decay = jnp.minimum(ema_decay, warm).astype(jnp.float32)
+    decay = statistics.ramp(ema_decay, step)
     return (ema - (1 - decay) * (ema - new)).astype(ema.dtype)
 
 
