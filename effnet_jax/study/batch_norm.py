@@ -4,6 +4,7 @@ Training normalises with the statistics of its batches alone, so one run serves 
 weights are the same whatever the momentum is.
 """
 
+import functools
 import json
 import pathlib
 from collections.abc import Callable
@@ -25,8 +26,10 @@ from effnet_jax.training.freezing import NOTHING_FROZEN
 from effnet_jax.training.setup import Setup, build
 
 MOMENTA = (0.99, 0.9)
-RECOMPUTED = "recomputed"
-AUGMENTED, IN_TRAINING = "recomputed, augmented images", "recomputed, augmented images, dropout"
+RECOMPUTED = "recomputed"  # as before a validation
+REFERENCE_IMAGES = 2000
+REFERENCE = f"recomputed, {REFERENCE_IMAGES} images"
+AUGMENTED, IN_TRAINING = f"{REFERENCE}, augmented", f"{REFERENCE}, augmented, with dropout"
 WEIGHTS = ("raw", "averaged")
 
 Row = dict[str, Any]  # "epoch", "weights", "statistics", "loss", "accuracy"
@@ -42,7 +45,7 @@ def measure(config: ml_collections.ConfigDict, epochs: int, say: Callable[[str],
     config.model.bn_momentum = 0.0  # the state then holds the statistics of the last batch
     setup = build(config)
     followed = _Followed(config.ema_decay)
-    in_training = _in_training(config, setup)
+    reference = Reference(config, setup)
     state, rows = setup.fresh_state(), []
     feeds = setup.feeds(0, None)
     followed.start(state.batch_stats)
@@ -54,12 +57,12 @@ def measure(config: ml_collections.ConfigDict, epochs: int, say: Callable[[str],
         followed.move(state.batch_stats, step)
         if (step + 1) % per_epoch:
             continue
-        averaged = sharding.put_replicated(state.averaged_params(), setup.mesh)
+        averaged = sharding.put_replicated(state.averaged_variables()["params"], setup.mesh)
         for weights, params in zip(WEIGHTS, (state.params, averaged), strict=True):
             kinds = followed.of(weights)
-            kinds[RECOMPUTED] = setup.statistics(params, state.batch_stats, setup.splits["train"])
             variables = {"params": params, "batch_stats": state.batch_stats}
-            kinds |= {kind: of(variables, feed) for kind, of in in_training.items()}
+            (kinds[RECOMPUTED],) = setup.recompute.of([variables])
+            kinds |= reference.of(variables, feed)
             networks = [
                 {"params": params, "batch_stats": sharding.put_replicated(jax.device_get(kind), setup.mesh)}
                 for kind in kinds.values()
@@ -105,33 +108,39 @@ class _Followed:
         return dict(zip(self._kinds, map(self._unravel, vectors), strict=True))
 
 
-def _in_training(config: ml_collections.ConfigDict, setup: Setup) -> dict[str, Callable[[dict[str, Any], Feed], Any]]:
-    """Returns two ways to compute statistics from augmented training images, without and with dropout."""
-    model = create_model(**config.model.to_dict())
-    preprocess = Preprocess(**setup.description["preprocess"])
-    augment = Augmentation.from_config(config.augment)
-    pipe = Pipeline(setup.mesh, preprocess.of_cut_images(), augment, config.model.num_classes)
-    batch_size = setup.plan.batch_size
+class Reference:
+    """Statistics over 2,000 training images: as they are, augmented, and augmented with dropout as in training."""
 
-    def images(feed: Feed, number: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(1), number)
-        return pipe.train_batch(feed, number, batch_size, key, jnp.bool_(True))["image"]
+    def __init__(self, config: ml_collections.ConfigDict, setup: Setup):
+        model = create_model(**config.model.to_dict())
+        preprocess = Preprocess(**setup.description["preprocess"]).of_cut_images()
+        pipe = Pipeline(setup.mesh, preprocess, Augmentation.from_config(config.augment), config.model.num_classes)
+        batch_size, train = setup.plan.batch_size, setup.splits["train"]
+        self._as_they_are = statistics.Recomputation(model, pipe, train, batch_size, num_images=REFERENCE_IMAGES)
+        self._num_batches = min(-(-REFERENCE_IMAGES // batch_size), setup.plan.steps_per_epoch)
 
-    def without_dropout(variables: dict[str, Any], feed: Feed, number: jax.Array) -> Any:
-        return statistics.of_batch(model, variables, images(feed, number))
+        def images(feed: Feed, number: jax.Array) -> jax.Array:
+            key = jax.random.fold_in(jax.random.key(1), number)
+            return pipe.train_batch(feed, number, batch_size, key, jnp.bool_(True))["image"]
 
-    def with_dropout(variables: dict[str, Any], feed: Feed, number: jax.Array) -> Any:
-        key = jax.random.key(number)
-        return NOTHING_FROZEN.forward(statistics.measuring(model), variables, images(feed, number), key)[1]
+        def augmented(variables: dict[str, Any], feed: Feed, number: jax.Array) -> Any:
+            return statistics.of_batch(model, variables, images(feed, number))
 
-    def over_batches(of_batch: Callable[..., Any]) -> Callable[[dict[str, Any], Feed], Any]:
-        compiled = jax.jit(of_batch, out_shardings=sharding.replicated(setup.mesh))
-        count = min(-(-statistics.NUM_IMAGES // batch_size), setup.plan.steps_per_epoch)
-        return lambda variables, feed: statistics.joint(
-            [jax.device_get(compiled(variables, feed, number)) for number in range(count)]
-        )
+        def in_training(variables: dict[str, Any], feed: Feed, number: jax.Array) -> Any:
+            key = jax.random.key(number)
+            return NOTHING_FROZEN.forward(statistics.measuring(model), variables, images(feed, number), key)[1]
 
-    return {AUGMENTED: over_batches(without_dropout), IN_TRAINING: over_batches(with_dropout)}
+        compiled = functools.partial(jax.jit, out_shardings=sharding.replicated(setup.mesh))
+        self._of_batch = {AUGMENTED: compiled(augmented), IN_TRAINING: compiled(in_training)}
+
+    def of(self, variables: dict[str, Any], feed: Feed) -> dict[str, Any]:
+        """Returns statistics by kind for {"params", "batch_stats"}, on the host; `feed` is one of training."""
+        (found,) = self._as_they_are.of([variables])
+        kinds = {REFERENCE: found}
+        for kind, of_batch in self._of_batch.items():
+            batches = [jax.device_get(of_batch(variables, feed, number)) for number in range(self._num_batches)]
+            kinds[kind] = statistics.joint(batches)
+        return kinds
 
 
 def write(rows: list[Row], config: ml_collections.ConfigDict, output: pathlib.Path) -> None:
