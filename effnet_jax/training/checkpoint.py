@@ -2,7 +2,7 @@
 
 One step is a folder `checkpoints/<step>/` with the items
   variables   {"params", "batch_stats"}
-  ema         the moving averages of the parameters, where the run keeps them, and the statistics of this network
+  ema         the moving averages of both, where the run keeps them
   training    optimiser state and metric sums: what only a resumed run needs
   metadata    JSON: model, preprocessing, class names, config, versions, validation figures
 so that evaluation and prediction need nothing but the path and read nothing they do not use.
@@ -81,14 +81,7 @@ class Checkpoints:
     def metadata(self, step: int) -> dict[str, Any]:
         return self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
 
-    def save(
-        self,
-        step: int,
-        state: TrainState,
-        metadata: dict[str, Any],
-        score: float | None,
-        averaged: dict[str, Any] | None = None,
-    ) -> None:
+    def save(self, step: int, state: TrainState, metadata: dict[str, Any], score: float | None) -> None:
         """Starts writing `state`; returns once it is copied off the device.
 
         A step that is already there is left alone: a run never has two states for one step.
@@ -98,7 +91,6 @@ class Checkpoints:
           state: what to save.
           metadata: JSON-serialisable description of the model and of how it was made.
           score: validation score, where this step was validated.
-          averaged: the variables of the network of averaged weights, on the host, where the state has such.
         """
         if step in self._manager.all_steps():
             return
@@ -109,8 +101,8 @@ class Checkpoints:
             "training": ocp.args.StandardSave({"opt_state": on_host.opt_state, "metrics": on_host.metrics}),
             "metadata": ocp.args.JsonSave({"format": FORMAT, "score": score, **metadata}),
         }
-        if averaged is not None:
-            items["ema"] = ocp.args.StandardSave(averaged)
+        if state.ema is not None:
+            items["ema"] = ocp.args.StandardSave(on_host.averaged_variables())
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(on_host)))
         with _disk_errors_named(self._manager.directory):
             if not self._manager.save(step, args=ocp.args.Composite(**items), metrics={"score": score}):
@@ -146,7 +138,7 @@ class Checkpoints:
             step=jax.device_put(jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding),
             params=restored.variables["params"],
             batch_stats=restored.variables["batch_stats"],
-            ema=None if like.ema is None else jax.device_put(joined(restored.ema["params"]), like.ema.sharding),
+            ema=None if like.ema is None else jax.device_put(joined(restored.ema), like.ema.sharding),
             opt_state=restored.training["opt_state"],
             metrics=restored.training["metrics"],
         )

@@ -85,13 +85,13 @@ class _Run:
             metadata = checkpoints.metadata(latest)
             self._seconds_before, data_state = metadata["wall_seconds"], metadata["data"]
         self.step = int(self._state.step)
-        self._averaged = (-1, None)
         self._feeds = setup.feeds(self.step, data_state)
 
     def train(self, log: RunLog, stop: StopRequest, on_validation: Callable[[int, float], None]) -> None:
         """Runs the updates that are left, with everything that is due between them.
 
-        At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl.
+        At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl. What is validated
+        has statistics computed for it and keeps them, so that they are what its checkpoint holds and a resumed run has.
 
         Raises:
           RunInterrupted: a stop was requested; the run has been saved.
@@ -115,6 +115,7 @@ class _Run:
                 self._log_training(log)
             validation = None
             if plan.is_due(plan.eval_every, self.step):
+                self._state = self._setup.recompute(self._state)
                 validation = self._evaluate(self._state, "validation")
                 if not validated:  # which has compiled, too
                     heap.tidy()
@@ -183,28 +184,12 @@ class _Run:
     def _evaluate(self, state: TrainState, split: str) -> dict[str, float]:
         """Figures of the raw weights and, prefixed with "ema_", of their moving averages."""
         weights = [state.variables]
-        averaged = self._averaged_variables(state)
-        if averaged is not None:
-            weights.append(sharding.put_replicated(averaged, self._setup.mesh))
-        figures, *of_averaged = self._setup.evaluate(weights, self._setup.splits[split])
-        for ema in of_averaged:
+        if state.ema is not None:
+            weights.append(sharding.put_replicated(state.averaged_variables(), self._setup.mesh))
+        figures, *averaged = self._setup.evaluate(weights, self._setup.splits[split])
+        for ema in averaged:
             figures |= {f"ema_{key}": value for key, value in ema.items() if key != "count"}
         return figures
-
-    def _averaged_variables(self, state: TrainState) -> dict[str, Any] | None:
-        """The network of the averaged weights, on the host; None without EMA.
-
-        No step has seen its activations, so its statistics are computed here, once for each step that asks.
-        """
-        if state.ema is None:
-            return None
-        step = int(state.step)
-        if self._averaged[0] != step:
-            setup, params = self._setup, state.averaged_params()
-            placed = sharding.put_replicated(params, setup.mesh)
-            batch_stats = setup.statistics(placed, state.batch_stats, setup.splits["train"])
-            self._averaged = step, {"params": params, "batch_stats": batch_stats}
-        return self._averaged[1]
 
     def _save(self, validation: dict[str, float] | None) -> None:
         self._check_finite()
@@ -215,8 +200,7 @@ class _Run:
             "validation": validation,
             "selected_weights": _better_weights(validation, self._state),
         }
-        averaged = self._averaged_variables(self._state)
-        self._checkpoints.save(self.step, self._state, metadata, _score(validation), averaged)
+        self._checkpoints.save(self.step, self._state, metadata, _score(validation))
 
     def _save_and_stop(self) -> None:
         self._save(None)

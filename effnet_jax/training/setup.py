@@ -19,13 +19,13 @@ from effnet_jax.data.augment.augmentation import Augmentation
 from effnet_jax.data.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
-from effnet_jax.training import statistics
 from effnet_jax.training.evaluation import Evaluator, load_dataset
 from effnet_jax.training.freezing import Freezing, Path
 from effnet_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from effnet_jax.training.plan import Plan
 from effnet_jax.training.rates import learning_rate_factors, scaled
 from effnet_jax.training.state import TrainState, create_state, empty_metrics, init_variables
+from effnet_jax.training.statistics import Recomputation
 from effnet_jax.training.step import make_update
 from effnet_jax.training.transfer import Origin
 
@@ -51,7 +51,7 @@ class Setup:
       zero_metrics: makes empty metric sums.
       train_steps: runs a number of updates; donates the state.
       evaluate: (several variables, split) -> figures of each.
-      statistics: (parameters, statistics, split) -> the statistics of the parameters on that split.
+      recompute: computes BatchNorm's statistics anew.
       description: what makes a checkpoint self-describing; see checkpoint.py.
       counts: parameters and MACs.
       mesh: the devices.
@@ -67,7 +67,7 @@ class Setup:
     zero_metrics: Callable[[], dict[str, jax.Array]]
     train_steps: TrainSteps
     evaluate: Evaluator
-    statistics: statistics.Recomputation
+    recompute: Recomputation
     description: dict[str, Any]
     counts: Counts
     mesh: jax.sharding.Mesh
@@ -118,7 +118,9 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
         train_steps=_train_steps(learning.update(config, model, update_key), pipe, plan, augment_key, num_mixed_steps),
         evaluate=Evaluator(model, pipe, config.eval_batch_size),
-        statistics=statistics.Recomputation(model, pipe, plan.batch_size, learning.freezing),
+        recompute=Recomputation(
+            model, pipe, splits["train"], plan.batch_size // config.optimizer.accumulation_steps, learning.freezing
+        ),
         description={
             "model": options,
             "preprocess": dataclasses.asdict(preprocess),

@@ -22,7 +22,7 @@ class TrainState(flax.struct.PyTreeNode):
     Attributes:
       step: int32 [], number of updates done.
       params, batch_stats: the model's variables.
-      ema: moving averages of `params`, their leaves one after the other: float [size]; None when EMA is off.
+      ema: moving averages of `variables`, their leaves one after the other: float [size]; None when EMA is off.
         One vector, because XLA compiles and starts one operation for it and not one for each of hundreds of arrays.
       opt_state: optax state of the parameters that are trained.
       metrics: sums since the last log; see `empty_metrics`.
@@ -39,9 +39,9 @@ class TrainState(flax.struct.PyTreeNode):
     def variables(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-    def averaged_params(self) -> Any:
-        """Returns the moving averages in the form of `params`, on the host; not for a run without EMA."""
-        leaves, structure = jax.tree.flatten(self.params)
+    def averaged_variables(self) -> dict[str, Any]:
+        """Returns the moving averages in the form of `variables`, on the host; not for a run without EMA."""
+        leaves, structure = jax.tree.flatten(self.variables)
         ends = np.cumsum([leaf.size for leaf in leaves])
         parts = np.split(np.asarray(self.ema), ends[:-1])
         return structure.unflatten(
@@ -49,14 +49,14 @@ class TrainState(flax.struct.PyTreeNode):
         )
 
 
-def as_vector(params: Any) -> jax.Array:
-    """Returns the leaves of `params` one after the other, as `TrainState.ema` holds them."""
-    return ravel_pytree(params)[0]
+def as_vector(variables: dict[str, Any]) -> jax.Array:
+    """Returns the leaves of `variables` one after the other, as `TrainState.ema` holds them."""
+    return ravel_pytree(variables)[0]
 
 
-def joined(params: Any) -> np.ndarray:
+def joined(variables: dict[str, Any]) -> np.ndarray:
     """`as_vector` on the host, where nothing has to be compiled for it."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
     return np.concatenate([leaf.ravel() for leaf in leaves], dtype=np.result_type(*leaves))
 
 
@@ -74,12 +74,12 @@ def empty_metrics() -> dict[str, jax.Array]:
 def create_state(
     variables: dict[str, Any], tx: optax.GradientTransformation, ema: bool, freezing: Freezing = NOTHING_FROZEN
 ) -> TrainState:
-    """Makes the state of step 0 from a model's variables; the EMA starts at the parameters themselves."""
+    """Makes the state of step 0 from a model's variables; the EMA starts at the variables themselves."""
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        ema=as_vector(variables["params"]) if ema else None,
+        ema=as_vector({key: variables[key] for key in ("params", "batch_stats")}) if ema else None,
         opt_state=tx.init(freezing.trained(variables["params"])),
         metrics=empty_metrics(),
     )

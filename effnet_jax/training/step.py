@@ -56,7 +56,7 @@ def make_update(
       tx: update rule of the parameters that are trained.
       key: base of the run's randomness.
       label_smoothing: share of the target spread over all classes.
-      ema_decay: EMA of parameters with warm-up min(decay, (1 + n) / (10 + n)); 0 is off.
+      ema_decay: EMA of parameters and statistics with warm-up min(decay, (1 + n) / (10 + n)); 0 is off.
       accumulation_steps: microbatches per update. BatchNorm sees each microbatch alone.
       freezing: what is not trained. Only the rest is differentiated.
     """
@@ -107,7 +107,7 @@ def make_update(
         params = freezing.merged(state.params, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
-            ema = _ema_step(ema, as_vector(params), state.step, ema_decay)
+            ema = _ema_step(ema, as_vector({"params": params, "batch_stats": batch_stats}), state.step, ema_decay)
         return TrainState(
             step=state.step + 1,
             params=params,
@@ -137,8 +137,7 @@ def _of_one_array(updates: Any) -> Any:
 
 
 def _ema_step(ema: jax.Array, new: jax.Array, step: jax.Array, ema_decay: float) -> jax.Array:
-    warm = (1.0 + step) / (10.0 + step)
-    decay = jnp.minimum(ema_decay, warm).astype(jnp.float32)
+    decay = statistics.ramp(ema_decay, step)
     return (ema - (1 - decay) * (ema - new)).astype(ema.dtype)
 
 

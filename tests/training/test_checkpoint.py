@@ -21,16 +21,10 @@ def state_of(value, ema=True):
     return state.replace(ema=jax.tree.map(lambda x: -x, state.ema))
 
 
-def averaged_of(state):
-    """Averaged weights with statistics of their own."""
-    return {"params": state.averaged_params(), "batch_stats": {"m": np.full(3, 7.0, np.float32)}}
-
-
 def save_all(folder, scores):
     with checkpoint.Checkpoints(folder) as checkpoints:
         for step, score in scores.items():
-            state = state_of(float(step))
-            checkpoints.save(step, state, METADATA, score, averaged_of(state))
+            checkpoints.save(step, state_of(float(step)), METADATA, score)
             checkpoints.wait()
 
 
@@ -56,7 +50,7 @@ def test_the_newest_and_the_best_are_kept(tmp_path, scores, kept, best):
 def test_what_is_restored_is_what_was_saved(tmp_path):
     saved = state_of(2.5)
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(5, saved.replace(step=jnp.int32(5)), METADATA, 0.5, averaged_of(saved))
+        checkpoints.save(5, saved.replace(step=jnp.int32(5)), METADATA, 0.5)
         checkpoints.wait()
         restored = checkpoints.restore(5, jax.eval_shape(lambda: saved))
     jax.tree.map(np.testing.assert_array_equal, restored, saved.replace(step=jnp.int32(5)))

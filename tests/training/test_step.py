@@ -80,16 +80,17 @@ def test_accumulated_microbatches_give_the_gradient_of_the_whole_batch():
     np.testing.assert_allclose(split.batch_stats["mean"], mean, rtol=1e-5)
 
 
-def test_ema_follows_its_warm_up():
+def test_ema_follows_its_warm_up_and_covers_statistics():
     tx = optax.sgd(0.5)
     state, update = linear_state(tx), update_of(tx, ema_decay=0.5)
-    expected = state.averaged_params()
+    expected = state.averaged_variables()
     for step in range(12):
         state = update(state, batch_of(step))
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.params)
-    found = state.averaged_params()
+        expected = jax.tree.map(lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables)
+    found = state.averaged_variables()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+    assert found["batch_stats"]["mean"] != 0
 
 
 def test_statistics_forget_their_start_and_then_follow_the_momentum():

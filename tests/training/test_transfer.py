@@ -40,7 +40,7 @@ def test_the_classifier_is_replaced_where_the_classes_differ(foreign, tiny_confi
     state = start(tiny_config, foreign)
     assert state.params["classifier"]["kernel"].shape[-1] == 10
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(state.params["classifier"])), "it starts at zero"
-    for ours, loaded in ((state.params, theirs["params"]), (state.averaged_params(), theirs["params"])):
+    for ours, loaded in ((state.params, theirs["params"]), (state.averaged_variables()["params"], theirs["params"])):
         backbone = lambda tree: {k: v for k, v in tree.items() if k != "classifier"}  # noqa: E731
         jax.tree.map(np.testing.assert_array_equal, backbone(ours), backbone(loaded))
     jax.tree.map(np.testing.assert_array_equal, state.batch_stats, theirs["batch_stats"])
