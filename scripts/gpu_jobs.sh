@@ -81,7 +81,7 @@ A)
       "${asked[@]}" --output "$records/$suite.md"
     keep
   done
-  job profile 60 python3 scripts/benchmark.py --mode train --batch_size ${profiled[0]} --resolution ${profiled[1]} --dtype bfloat16 \
+  job profile 80 python3 scripts/benchmark.py --mode train --batch_size ${profiled[0]} --resolution ${profiled[1]} --dtype bfloat16 \
     --sections operations --profile "$work/trace" --output "$records/profile.md"
   find "$work/trace" -name '*.xplane.pb' -size -12M -exec cp {} "$records/" \; 2>/dev/null
   ;;
