@@ -1,9 +1,9 @@
 """Depthwise convolution: one function, one formulation per backend, gradients that stay fast.
 
-XLA's grouped convolution is the slowest operation of an EfficientNet on a CPU, its gradients even more so.
-A depthwise convolution is a small sum, though: for every tap of the kernel one shifted copy of the image
+XLA's grouped convolution is the slowest operation of an EfficientNet on a CPU, its gradients even more so, and cuDNN's
+is on a GPU. A depthwise convolution is a small sum, though: for every tap of the kernel one shifted copy of the image
 times one number per channel. Written like that, XLA:CPU turns forward and input gradient into one vectorised
-loop each.
+loop each (`shifted_sums`), and XLA:GPU all three functions into one kernel each (`fused_sums`). TPUs have XLA's own.
 
 Three functions that are linear in each argument make the whole: `F(x, w)` the convolution, `D(g, w)` its
 input gradient and `W(x, g)` its filter gradient. The gradients of each are again two of the three, so the
@@ -18,7 +18,7 @@ import functools
 import jax
 from jax import lax
 
-from effnet_jax.ops import shifted_sums
+from effnet_jax.ops import fused_sums, shifted_sums
 from effnet_jax.ops.geometry import Geometry, Padding, geometry_of
 
 
@@ -54,6 +54,7 @@ def _forward(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
         x,
         w,
         cpu=functools.partial(shifted_sums.forward, geometry),
+        cuda=functools.partial(fused_sums.forward, geometry),
         default=functools.partial(_lax_forward, geometry),
     )
 
@@ -65,6 +66,7 @@ def _input_gradient(geometry: Geometry, g: jax.Array, w: jax.Array) -> jax.Array
         g,
         w,
         cpu=functools.partial(shifted_sums.input_gradient, geometry),
+        cuda=functools.partial(fused_sums.input_gradient, geometry),
         default=functools.partial(_lax_input_gradient, geometry),
     )
 
@@ -76,6 +78,7 @@ def _filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Arra
         x,
         g,
         cpu=functools.partial(shifted_sums.filter_gradient, geometry),
+        cuda=functools.partial(fused_sums.filter_gradient, geometry),
         default=functools.partial(_lax_filter_gradient, geometry),
     )
 
@@ -132,22 +135,25 @@ def _lax_forward(geometry, x, w):
 
 def _lax_input_gradient(geometry, g, w):
     x = jax.ShapeDtypeStruct((g.shape[0], geometry.rows.size, geometry.cols.size, g.shape[3]), g.dtype)
-    return jax.linear_transpose(lambda x: _lax_forward(geometry, x, w), x)(_without_margins(geometry, g))[0]
+    return jax.linear_transpose(lambda x: _lax_forward(geometry, x, w), x)(shifted_sums.without_margins(geometry, g))[0]
 
 
 def _lax_filter_gradient(geometry, x, g):
     w = jax.ShapeDtypeStruct((geometry.rows.kernel, geometry.cols.kernel, 1, x.shape[3]), x.dtype)
-    return jax.linear_transpose(lambda w: _lax_forward(geometry, x, w), w)(_without_margins(geometry, g))[0]
-
-
-def _without_margins(geometry, g):
-    (top, _), (left, _) = geometry.rows.margins, geometry.cols.margins
-    return g[:, top : top + geometry.rows.output, left : left + geometry.cols.output]
+    return jax.linear_transpose(lambda w: _lax_forward(geometry, x, w), w)(shifted_sums.without_margins(geometry, g))[0]
 
 
 # Every formulation of every function, for `scripts/benchmark.py --sections depthwise`.
 FORMULATIONS = {
-    "forward": {"lax.conv": _lax_forward, "shifted sums": shifted_sums.forward},
+    "forward": {
+        "lax.conv": _lax_forward,
+        "shifted sums": shifted_sums.forward,
+        "fused sums": fused_sums.forward,
+    },
     "input gradient": {"lax.conv": _lax_input_gradient, "shifted sums": shifted_sums.input_gradient},
-    "filter gradient": {"lax.conv": _lax_filter_gradient, "shifted sums": shifted_sums.filter_gradient},
+    "filter gradient": {
+        "lax.conv": _lax_filter_gradient,
+        "shifted sums": shifted_sums.filter_gradient,
+        "fused sums": fused_sums.filter_gradient,
+    },
 }

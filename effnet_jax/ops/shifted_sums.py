@@ -31,7 +31,7 @@ def _accumulator(dtype):
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def _shifted_sum(
+def shifted_sum(
     source, w, row_taps: Taps, col_taps: Taps, stride: int, shape: tuple[int, int], origin: tuple[int, int] = (0, 0)
 ):
     """`out[m, n] = sum over taps of source[stride * m + row offset, stride * n + col offset] * w[tap]`.
@@ -78,6 +78,12 @@ def add_margins(geometry, g):
     return _padded(g, margins) if any(map(any, margins)) else g
 
 
+def without_margins(geometry, g):
+    """Undoes `add_margins`."""
+    (top, _), (left, _) = geometry.rows.margins, geometry.cols.margins
+    return g[:, top : top + geometry.rows.output, left : left + geometry.cols.output]
+
+
 def _padded(images, pads):
     return lax.optimization_barrier(lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
@@ -89,7 +95,7 @@ def forward(geometry, x, w):
         x, geometry = pad(geometry, x), geometry.without_padding()
     rows, cols = geometry.rows, geometry.cols
     shape = (rows.output, cols.output)
-    y = _shifted_sum(x, w, rows.forward_taps(), cols.forward_taps(), rows.stride, shape)
+    y = shifted_sum(x, w, rows.forward_taps(), cols.forward_taps(), rows.stride, shape)
     return y.astype(x.dtype)
 
 
@@ -100,7 +106,7 @@ def input_gradient(geometry, g, w):
     shape, origin = (rows.inputs_per_phase, cols.inputs_per_phase), (rows.margins[0], cols.margins[0])
     phases = [
         [
-            _shifted_sum(g, w, rows.backward_taps(r), cols.backward_taps(c), 1, shape, origin).astype(g.dtype)
+            shifted_sum(g, w, rows.backward_taps(r), cols.backward_taps(c), 1, shape, origin).astype(g.dtype)
             for c in range(stride)
         ]
         for r in range(stride)

@@ -194,24 +194,29 @@ def test_batch_sharded_over_devices():
 
 
 def test_the_platform_lowered_for_chooses_the_formulation():
-    """Exported on this CPU, with a symbolic batch: sums for a CPU, one grouped convolution for a GPU."""
+    """Exported on this CPU, with a symbolic batch: sums for a CPU and a GPU, one grouped convolution for a TPU."""
     (batch,) = jax.export.symbolic_shape("b")
     x = jax.ShapeDtypeStruct((batch, 6, 6, 4), np.float32)
     kernel = jax.ShapeDtypeStruct((3, 3, 1, 4), np.float32)
-    cpu, cuda = (
-        jax.export.export(jax.jit(depthwise_conv), platforms=[platform])(x, kernel) for platform in ("cpu", "cuda")
-    )
-    assert "stablehlo.convolution" not in cpu.mlir_module()
-    assert "stablehlo.convolution" in cuda.mlir_module()
+    loss = lambda x, kernel: (depthwise_conv(x, kernel) ** 2).sum()  # noqa: E731
+    for function in (depthwise_conv, jax.grad(loss, argnums=(0, 1))):
+        cpu, cuda, tpu = (
+            jax.export.export(jax.jit(function), platforms=[platform])(x, kernel) for platform in ("cpu", "cuda", "tpu")
+        )
+        assert "stablehlo.convolution" not in cpu.mlir_module()
+        assert "stablehlo.convolution" not in cuda.mlir_module()
+        assert "stablehlo.convolution" in tpu.mlir_module()
+    cpu = jax.export.export(jax.jit(depthwise_conv), platforms=["cpu"])(x, kernel)
     x, kernel = example(3, 6, 6, 3, channels=4, dtype=np.float32)
     np.testing.assert_allclose(cpu.call(x, kernel), reference(x, kernel), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_default_formulation_of_other_platforms(stride):
+@pytest.mark.parametrize("height, width, k", [(7, 6, 5), (8, 8, 3), (5, 4, 3), (1, 2, 5)])
+def test_default_formulation_of_other_platforms(height, width, k, stride):
     """Every formulation, a GPU's and TPU's included, run here."""
     with jax.enable_x64(True):
-        x, kernel = example(2, 7, 6, 5)
+        x, kernel = example(2, height, width, k)
         geometry = geometry_of(x.shape, kernel.shape, stride, "SAME")
         y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)
         g = cotangent(y)
