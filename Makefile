@@ -28,8 +28,12 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 $(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
 	$(check_python)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements-dev.txt
+	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements-dev.txt $(if $(LOWEST_VERSIONS),-c $(LOWEST_VERSIONS))
 	@touch $@
+
+# Each package at the lower end of its range in the requirements; a constraint knows no extras.
+.venv-lowest.txt: $(REQUIREMENTS) requirements-dev.txt
+	sed -nE 's/^([A-Za-z0-9_-]+)(\[[^]]*\])?>=([0-9.]+).*/\1==\3/p' $^ > $@
 
 # The last line wants --no-deps: those packages would pull in a torch of their own choice.
 $(PEERS_INSTALLED): requirements-cpu.txt requirements-dev.txt requirements-peers.txt requirements-peers-nodeps.txt
@@ -46,6 +50,14 @@ quickstart: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lowest: .venv-lowest.txt
+	$(MAKE) VENV=.venv-lowest LOWEST_VERSIONS=.venv-lowest.txt quickstart test
+
+# On which a new release shows first what it is about to drop. What warns is JAX's user, so others' own are errors too.
+DEPRECATIONS := DeprecationWarning PendingDeprecationWarning FutureWarning
+test-quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(DEPRECATIONS:%=-W error::%) $(QUICK_TESTS)
 
 test-slow: $(INSTALLED)
 	XLA_FLAGS= $(BIN)/python -m pytest -m slow
