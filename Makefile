@@ -8,17 +8,19 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: quickstart test test-slow notebook parity benchmark gpu-pack lint format clean help
+.PHONY: quickstart test test-quick lowest test-slow notebook parity benchmark gpu-pack lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
+	@echo "make test-quick   a few of them, and what warns of a deprecation is an error"
+	@echo "make lowest       quickstart and tests with the lowest versions of the requirements, in .venv-lowest"
 	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
 	@echo "make gpu-pack     pack CIFAR-100 and wheels for scripts/gpu_jobs.sh on a GPU machine without a network"
 	@echo "make lint         ruff check and format check"
 	@echo "make format       ruff format"
-	@echo "make clean        remove .venv, .venv-peers and runs/quickstart"
+	@echo "make clean        remove .venv and its like, and runs/quickstart"
 
 define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,8 +31,12 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 $(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
 	$(check_python)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements-dev.txt
+	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements-dev.txt $(if $(LOWEST_VERSIONS),-c $(LOWEST_VERSIONS))
 	@touch $@
+
+# Each package at the lower end of its range in the requirements; a constraint knows no extras.
+.venv-lowest.txt: $(REQUIREMENTS) requirements-dev.txt
+	sed -nE 's/^([A-Za-z0-9_-]+)(\[[^]]*\])?>=([0-9.]+).*/\1==\3/p' $^ > $@
 
 # The last line wants --no-deps: those packages would pull in a torch of their own choice.
 $(PEERS_INSTALLED): requirements-cpu.txt requirements-dev.txt requirements-peers.txt requirements-peers-nodeps.txt
@@ -47,6 +53,16 @@ quickstart: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lowest: .venv-lowest.txt
+	$(MAKE) VENV=.venv-lowest LOWEST_VERSIONS=.venv-lowest.txt quickstart test
+
+# What a new release of JAX, Flax, Optax or Orbax is about to drop fails here first: models, steps, checkpoints, data.
+QUICK_TESTS := tests/test_runtime.py tests/test_xla_flags.py tests/data/test_prepare.py tests/models/test_layers.py \
+	tests/training/test_step.py tests/training/test_checkpoint.py
+DEPRECATIONS := DeprecationWarning PendingDeprecationWarning FutureWarning
+test-quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(DEPRECATIONS:%=-W error::%) $(QUICK_TESTS)
 
 test-slow: $(INSTALLED)
 	XLA_FLAGS= $(BIN)/python -m pytest -m slow
@@ -78,4 +94,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) runs/quickstart gpu_pack
+	rm -rf $(VENV) $(PEERS) .venv-newest .venv-lowest .venv-lowest.txt runs/quickstart gpu_pack

@@ -5,9 +5,8 @@ import os
 import pathlib
 import sys
 
-from effnet_jax import heap
-
-CACHE_VARIABLE = "EFFNET_JAX_CACHE"
+from effnet_jax import heap, xla_flags
+from effnet_jax.paths import cache_root
 
 # Programs of training or evaluation that may be queued on the device beside the running one: enough to keep it busy,
 # few enough to stop soon when asked. On a CPU each takes its whole working memory when it is queued.
@@ -20,12 +19,6 @@ _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 _EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
 
 
-def cache_root() -> pathlib.Path:
-    """The folder for decoded data sets and compiled programs."""
-    configured = os.environ.get(CACHE_VARIABLE)
-    return pathlib.Path(configured).expanduser() if configured else pathlib.Path.home() / ".cache/effnet_jax"
-
-
 def prepare_process() -> None:
     """Tunes the process for JAX on a CPU; call it before JAX is imported.
 
@@ -36,6 +29,7 @@ def prepare_process() -> None:
       An XLA_FLAGS of the user's that names the option wins.
     * A loop whose body is plain arithmetic becomes one kernel, as XLA makes of loops over a kilobyte: a step then
       costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
+    * A flag that the installed XLA does not know is left out, and stderr says so; see `xla_flags`.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
       A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
     * Python looks for cycles of garbage less often. Tracing makes tens of thousands of small objects that stay, and
@@ -44,8 +38,7 @@ def prepare_process() -> None:
     if "jax" in sys.modules:
         raise RuntimeError("prepare_process() must run before jax is imported")
     heap.tune()
-    _use_wide_vectors()
-    _make_kernels_of_loops()
+    xla_flags.add(_flags())
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
@@ -58,21 +51,12 @@ def select_platform(platform_name: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def _use_wide_vectors() -> None:
+def _flags() -> dict[str, str]:
+    flags = {_EXTRA_OPTIONS: f"{_LOOP_BYTES}={1 << 40}"}
     processor = pathlib.Path("/proc/cpuinfo")
     if processor.exists() and "avx512f" in processor.read_text():
-        _set_xla_flag(_VECTOR_WIDTH, "512")
-
-
-def _make_kernels_of_loops() -> None:
-    _set_xla_flag(_EXTRA_OPTIONS, f"{_LOOP_BYTES}={1 << 40}")
-
-
-def _set_xla_flag(name: str, value: str) -> None:
-    """Adds a flag to XLA_FLAGS, unless the user has set it."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if name not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{name}={value}".strip()
+        flags[_VECTOR_WIDTH] = "512"
+    return flags
 
 
 def loops_are_kernels() -> bool:

@@ -6,12 +6,16 @@ import pathlib
 import hypothesis
 import pytest
 
+from effnet_jax import xla_flags
+
 # Set before anything imports JAX: it reads these once.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Compiling is most of the time of these tests, and half of that is optimising. CI's training and notebook run optimised
-# programs, and so do the tests that compute much (XLA_FLAGS= in the Makefile).
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+# programs, and so do the tests that compute much (XLA_FLAGS= in the Makefile). JAX 0.10 has XLA's older emitters too,
+# which take half of what the newer ones do.
+if "XLA_FLAGS" not in os.environ:
+    xla_flags.add({"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"})
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # processes that tests start share what they compile
 
 # No test asserts a time.

@@ -17,7 +17,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from configs import b0_cifar10, cifar100, default, study_family
-from effnet_jax import baselines, catalog, config, scaling, sharding
+from effnet_jax import baselines, catalog, config, scaling, sharding, xla_flags
 from effnet_jax.data import datasets, folder_layout, registry
 from effnet_jax.data.splits import Dataset, Split
 from effnet_jax.models.registry import create_model
@@ -36,7 +36,8 @@ SHARED = ("cifar100", "default")  # what others start from
 BATCH = 8
 SLIVER = 0.02  # of B0's width: eight channels everywhere, so that blocks fit whatever lies between them
 MOST_PIXELS = 32
-# Compiling is nearly all the time of the ordinary test. XLA's older emitters take half of what the newer ones do.
+# Compiling is nearly all the time of the ordinary test. XLA's older emitters take half of what the newer
+# ones do, where there still are some.
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
 
 
@@ -149,7 +150,7 @@ def compile_once():
     def compiled(lowered):
         text = lowered.as_text()
         if text not in programs:
-            programs[text] = lowered.compile(compiler_options=QUICK)
+            programs[text] = lowered.compile(compiler_options=xla_flags.known(QUICK))
         return programs[text]
 
     return compiled

@@ -11,7 +11,8 @@ runtime.prepare_process()
 import jax, jax.numpy as jnp
 loop = jax.jit(lambda x: jax.lax.fori_loop(0, 100, lambda i, x: x * 1.5 + 1, x))
 one_kernel = "xla_cpu_small_call" in loop.lower(jnp.ones(100_000)).compile().as_text()
-assert (runtime.loops_are_kernels(), one_kernel) == (EXPECTED, EXPECTED)
+always = jax.__version_info__ >= (0, 12)  # XLA makes one kernel of this loop by itself
+assert (runtime.loops_are_kernels(), one_kernel) == (EXPECTED, EXPECTED or always)
 """
 
 

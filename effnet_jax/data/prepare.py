@@ -115,6 +115,12 @@ def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
 
     # Not registered: the class that TFDS knows by this name stays its own.
     class Builder(parent, skip_registration=True):
+        def _info(self):
+            info = super()._info()
+            # TFDS would look on its server for what is known of this data set, and leave an empty temporary folder.
+            info.initialize_from_bucket = lambda: None
+            return info
+
         def _split_generators(self, dl_manager):
             for feature, file_name in archive.label_files.items():
                 self.info.features[feature].names = members[file_name].decode().split()

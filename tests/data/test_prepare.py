@@ -23,8 +23,11 @@ FILE_NAME = "cifar-100-binary.tar.gz"
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_tfds_reads_it_back(name, tmp_path, make_archive, capsys):
+def test_tfds_reads_it_back(name, tmp_path, make_archive, capsys, monkeypatch):
     manual_dir, splits = make_archive(name)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     prepare.prepare(name, tmp_path / "tfds", str(manual_dir))
     out, err = capsys.readouterr()
     assert out == "" and [line[:21] for line in err.splitlines()] == ["effnet_jax: preparing"] * 2
@@ -49,6 +52,7 @@ def test_tfds_reads_it_back(name, tmp_path, make_archive, capsys):
     assert builder.info.features["label"].int2str(3) == "label_3"
     assert "tensorflow" not in sys.modules
     assert sorted(path.name for path in (tmp_path / "tfds").iterdir()) == [name]  # nothing else is left
+    assert not list(temporary.iterdir())
 
 
 def test_checksums_are_those_of_tfds():

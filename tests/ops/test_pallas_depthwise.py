@@ -38,5 +38,8 @@ def test_lowers_for_cuda(direction):
     geometry, pairs = arguments(7, 7, 24, 5, 2, "SAME", "bfloat16")
     function = jax.jit(lambda a, b: KERNELS[direction](geometry, a, b))
     unstable = jax.export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")
-    exported = jax.export.export(function, platforms=["cuda"], disabled_checks=[unstable])(*pairs[direction])
+    # From JAX 0.11 on, Pallas wants to know which GPU it is.
+    device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", None, "gpu")
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
+        exported = jax.export.export(function, platforms=["cuda"], disabled_checks=[unstable])(*pairs[direction])
     assert "triton" in exported.mlir_module()
