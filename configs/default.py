@@ -29,8 +29,8 @@ def get_config() -> ml_collections.ConfigDict:
     model.name = "efficientnet_b0"
     model.num_classes = 100
     # What is unset here takes the named model's published value.
-    model.width_multiplier = 1.0  # EfficientNet only, on top of the named model's
-    model.depth_multiplier = 1.0  # likewise
+    model.width_multiplier = 1.0  # on top of the named model's; of DenseNet's growth rate
+    model.depth_multiplier = 1.0  # on top of the named model's, blocks rounded up
     model.stem_stride = 2  # 1 for small images
     model.stage_strides = placeholder(tuple)  # EfficientNet only, (1, 2, 2, 2, 1, 2, 1)
     model.dropout_rate = placeholder(float)
