@@ -37,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.stochastic_depth_rate = placeholder(float)  # of the last block, growing linearly from 0 at the first
     model.dtype = "float32"  # or "bfloat16"; parameters, statistics and logits stay float32
     model.padding = placeholder(str)  # "SAME" (TensorFlow; EfficientNet) or "SYMMETRIC" (PyTorch; baselines)
-    model.bn_momentum = 0.99
+    model.bn_momentum = 0.99  # of moving statistics; a validation computes new ones, see training/statistics.py
     model.bn_epsilon = placeholder(float)  # 1e-3 for EfficientNet, 1e-5 for the baselines
     model.remat = False  # recompute blocks in the backward pass: less memory, more time
     model.allow_1x1_map = False

@@ -121,3 +121,16 @@ def test_validation_is_what_fresh_statistics_give(digits):
         (figures,) = parts.evaluate([placed], parts.splits["validation"])
         assert validation[f"{prefix}accuracy"] == pytest.approx(figures["accuracy"], abs=0.01)
         assert validation[f"{prefix}loss"] == pytest.approx(figures["loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50", "densenet201"])
+def test_real_networks_measure_what_training_would_without_dropping_anything(name):
+    options = {"name": name, "num_classes": 3, "stem_stride": 1, "width_multiplier": 0.1, "depth_multiplier": 0.01}
+    drops = {} if name == "densenet201" else {"stochastic_depth_rate": 0.5}
+    model = create_model(**options, dropout_rate=0.5, **drops, remat=True)
+    quiet = create_model(**options, dropout_rate=0.0, **dict.fromkeys(drops, 0.0), bn_momentum=0.0)
+    images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
+    variables = jax.jit(lambda: quiet.init(jax.random.key(1), images, train=False))()
+    found = jax.jit(lambda: statistics.of_batch(model, variables, images))()
+    _, expected = jax.jit(lambda: quiet.apply(variables, images, train=True, mutable=["batch_stats"]))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected["batch_stats"])
