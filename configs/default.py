@@ -29,15 +29,15 @@ def get_config() -> ml_collections.ConfigDict:
     model.name = "efficientnet_b0"
     model.num_classes = 100
     # What is unset here takes the named model's published value.
-    model.width_multiplier = 1.0  # EfficientNet only, on top of the named model's
-    model.depth_multiplier = 1.0  # likewise
+    model.width_multiplier = 1.0  # on top of the named model's; of DenseNet's growth rate
+    model.depth_multiplier = 1.0  # on top of the named model's, blocks rounded up
     model.stem_stride = 2  # 1 for small images
     model.stage_strides = placeholder(tuple)  # EfficientNet only, (1, 2, 2, 2, 1, 2, 1)
     model.dropout_rate = placeholder(float)
     model.stochastic_depth_rate = placeholder(float)  # of the last block, growing linearly from 0 at the first
     model.dtype = "float32"  # or "bfloat16"; parameters, statistics and logits stay float32
     model.padding = placeholder(str)  # "SAME" (TensorFlow; EfficientNet) or "SYMMETRIC" (PyTorch; baselines)
-    model.bn_momentum = 0.99
+    model.bn_momentum = 0.99  # of moving statistics; a validation computes new ones, see training/statistics.py
     model.bn_epsilon = placeholder(float)  # 1e-3 for EfficientNet, 1e-5 for the baselines
     model.remat = False  # recompute blocks in the backward pass: less memory, more time
     model.allow_1x1_map = False

@@ -6,24 +6,27 @@ bottlenecks stride in the 3x3 convolution; Huang et al. 2017 (arXiv 1608.06993),
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Literal
 
 from effnet_jax import architecture as base
 from effnet_jax.architecture import Counts, LayerCount, ceil_div
 from effnet_jax.errors import UserError
+from effnet_jax.scaling import round_repeats
 
 RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet152": (3, 8, 36, 3)}
 DENSENET_BLOCKS = {"densenet201": (6, 12, 48, 32)}
 NAMES = (*RESNET_BLOCKS, *DENSENET_BLOCKS)
 
 RESOLUTION = 224  # pixels, as published
-STEM_FILTERS = 64
+STEM_FILTERS = 64  # of a ResNet
 STEM_STRIDES = (2, 1)  # the published stem, and the one for small images
 BOTTLENECK_FILTERS = (64, 128, 256, 512)  # of the 3x3 convolution, by stage
 BOTTLENECK_EXPANSION = 4
 GROWTH_RATE = 32  # channels that each layer of a DenseNet adds
-GROWTH_EXPANSION = 4  # its 1x1 convolution gives this many times as many
+STEM_GROWTH = 2  # its stem gives this many times as many
+GROWTH_EXPANSION = 4  # a layer's 1x1 convolution likewise
 COMPRESSION = 2  # a transition divides the channels by this
 
 
@@ -108,33 +111,46 @@ class Baseline(base.Architecture):
         return Counts((*counted, classifier))
 
 
-def baseline(name: str, stem_stride: int = 2) -> Baseline:
-    """Returns "resnet50", "resnet152" or "densenet201".
+def baseline(name: str, stem_stride: int = 2, width_multiplier: float = 1.0, depth_multiplier: float = 1.0) -> Baseline:
+    """Returns "resnet50", "resnet152" or "densenet201", or a narrower, wider, shorter or deeper one of its kind.
 
     Args:
       name: which.
       stem_stride: 2 for the published stem (7x7 of stride 2 and max pooling), 1 for the one that small images
         want (3x3 of stride 1, no pooling).
+      width_multiplier: factor on every filter count of a ResNet, stem included, and on the growth rate of a DenseNet,
+        from which all of its filter counts follow; rounded to whole channels, at least one.
+      depth_multiplier: factor on the number of blocks, or dense layers, of every stage, rounded up.
 
     Raises:
-      UserError: another stem stride.
+      UserError: another stem stride, or a multiplier that is not positive.
     """
     if stem_stride not in STEM_STRIDES:
         raise UserError(f"stem_stride of {name} is 2 (published) or 1 (small images), not {stem_stride}")
+    if width_multiplier <= 0 or depth_multiplier <= 0:
+        raise UserError(f"width and depth multipliers must be positive, got {width_multiplier} and {depth_multiplier}")
+    published = RESNET_BLOCKS[name] if name in RESNET_BLOCKS else DENSENET_BLOCKS[name]
+    blocks = tuple(round_repeats(repeats, depth_multiplier) for repeats in published)
     if name in RESNET_BLOCKS:
-        return _resnet(RESNET_BLOCKS[name], stem_stride)
-    return _densenet(DENSENET_BLOCKS[name], stem_stride)
+        return _resnet(blocks, stem_stride, width_multiplier)
+    return _densenet(blocks, stem_stride, _scaled(GROWTH_RATE, width_multiplier))
 
 
-def _stem(stride: int) -> Layer:
+def _scaled(filters: int, width_multiplier: float) -> int:
+    """To the nearest whole number: rounding to multiples of eight would leave few sizes of a narrow network."""
+    return max(1, math.floor(filters * width_multiplier + 0.5))
+
+
+def _stem(stride: int, filters: int) -> Layer:
     published = stride == 2
-    convolution = Convolution("", 7 if published else 3, stride, 3, STEM_FILTERS, STEM_FILTERS)
-    return Layer("stem", 0, "Conv", STEM_FILTERS, (convolution,), pool="max" if published else "")
+    convolution = Convolution("", 7 if published else 3, stride, 3, filters, filters)
+    return Layer("stem", 0, "Conv", filters, (convolution,), pool="max" if published else "")
 
 
-def _resnet(blocks: tuple[int, ...], stem_stride: int) -> Baseline:
-    layers, residual = [_stem(stem_stride)], {}
-    for stage, (repeats, filters) in enumerate(zip(blocks, BOTTLENECK_FILTERS), start=1):
+def _resnet(blocks: tuple[int, ...], stem_stride: int, width_multiplier: float) -> Baseline:
+    layers, residual = [_stem(stem_stride, _scaled(STEM_FILTERS, width_multiplier))], {}
+    for stage, (repeats, published) in enumerate(zip(blocks, BOTTLENECK_FILTERS), start=1):
+        filters = _scaled(published, width_multiplier)
         wide = filters * BOTTLENECK_EXPANSION
         for repeat in range(repeats):
             inputs, stride = layers[-1].out_filters, 2 if stage > 1 and repeat == 0 else 1
@@ -152,19 +168,19 @@ def _resnet(blocks: tuple[int, ...], stem_stride: int) -> Baseline:
     return Baseline(tuple(layers), _aliases(layers) | {base.HEAD: layers[-1].name}, residual)
 
 
-def _densenet(blocks: tuple[int, ...], stem_stride: int) -> Baseline:
-    layers = [_stem(stem_stride)]
-    wide = GROWTH_RATE * GROWTH_EXPANSION
+def _densenet(blocks: tuple[int, ...], stem_stride: int, growth_rate: int) -> Baseline:
+    layers = [_stem(stem_stride, growth_rate * STEM_GROWTH)]
+    wide = growth_rate * GROWTH_EXPANSION
     for number, repeats in enumerate(blocks, start=1):
         stage = 2 * number - 1  # a transition is a stage of its own
         for repeat in range(repeats):
             inputs = layers[-1].out_filters
             convolutions = (
                 Convolution("reduce", 1, 1, inputs, wide, inputs),
-                Convolution("spatial", 3, 1, wide, GROWTH_RATE, wide),
+                Convolution("spatial", 3, 1, wide, growth_rate, wide),
             )
             name = f"stage{number}_block{repeat + 1}"
-            layers.append(Layer(name, stage, "DenseLayer", inputs + GROWTH_RATE, convolutions))
+            layers.append(Layer(name, stage, "DenseLayer", inputs + growth_rate, convolutions))
         inputs = layers[-1].out_filters
         if number < len(blocks):
             outputs = inputs // COMPRESSION

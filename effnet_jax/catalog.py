@@ -63,8 +63,9 @@ def architecture(
 
     Args:
       name: one of `MODELS`.
-      width_multiplier, depth_multiplier: EfficientNet only, on top of the named model's own.
-      stem_stride: 1 for small images; see `scaling.architecture` and `baselines.baseline`.
+      width_multiplier, depth_multiplier: on top of the named model's own; see `scaling.architecture` and
+        `baselines.baseline`.
+      stem_stride: 1 for small images; see there, too.
       stage_strides: EfficientNet only; None for the published ones.
 
     Raises:
@@ -72,13 +73,8 @@ def architecture(
     """
     published(name)
     if name in baselines.NAMES:
-        given = {
-            "width_multiplier": width_multiplier != 1,
-            "depth_multiplier": depth_multiplier != 1,
-            "stage_strides": stage_strides is not None,
-        }
-        refuse_options(name, [option for option, is_given in given.items() if is_given])
-        return baselines.baseline(name, stem_stride)
+        refuse_options(name, ["stage_strides"] if stage_strides is not None else [])
+        return baselines.baseline(name, stem_stride, width_multiplier, depth_multiplier)
     variant = scaling.FAMILY[name]
     return scaling.architecture(
         variant.width_multiplier * width_multiplier,

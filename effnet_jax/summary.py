@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from effnet_jax import catalog, scaling
+from effnet_jax import baselines, catalog, scaling
 from effnet_jax.architecture import Counts, LayerCount
 from effnet_jax.errors import UserError
 
@@ -36,7 +36,8 @@ class Summary:
       model: its name.
       resolution: input side in pixels.
       num_classes: width of the classifier.
-      width_multiplier, depth_multiplier: of B0, the named model's own included; None for a baseline.
+      width_multiplier, depth_multiplier: of B0, the named model's own included, or of the named baseline; None for a
+        baseline as published.
       counts: per layer; see `Architecture.count`.
     """
 
@@ -66,7 +67,7 @@ def summarize(
       model: one of `catalog.MODELS`.
       resolution: input side in pixels; None takes the published one.
       num_classes: width of the classifier.
-      width_multiplier, depth_multiplier: further scaling on top of the named EfficientNet's own.
+      width_multiplier, depth_multiplier: further scaling on top of the named model's own.
 
     Raises:
       UserError: an unknown model or impossible numbers.
@@ -76,7 +77,9 @@ def summarize(
     if resolution < 1 or num_classes < 1:
         raise UserError(f"resolution and num_classes must be positive, got {resolution} and {num_classes}")
     counts = catalog.architecture(model, width_multiplier, depth_multiplier).count(resolution, num_classes)
-    width = depth = None
+    width, depth = width_multiplier, depth_multiplier
+    if model in baselines.NAMES and width == depth == 1:
+        width = depth = None
     if model in scaling.FAMILY:
         width = scaling.FAMILY[model].width_multiplier * width_multiplier
         depth = scaling.FAMILY[model].depth_multiplier * depth_multiplier

@@ -21,11 +21,12 @@ OUTPUT = flags.DEFINE_string("output", "batch_norm_statistics.md", "Markdown; th
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
+    from effnet_jax import environment
     from effnet_jax.study import batch_norm
 
-    config = cli.loaded(CONFIG)
+    config, commit = cli.loaded(CONFIG), environment.commit()  # the checkout may change meanwhile
     output = pathlib.Path(OUTPUT.value)
-    batch_norm.write(batch_norm.measure(config, EPOCHS.value), config, output)
+    batch_norm.write(batch_norm.measure(config, EPOCHS.value), config, commit, output)
     print(output)
 
 

@@ -28,10 +28,34 @@ def test_the_baselines_to_the_digit(name):
     assert (counts.parameters, round(counts.macs / 1e6), small.final_map(32)) == (at_100_classes, SMALL_IMAGES[name], 4)
 
 
+def test_narrow_and_shallow_ones_by_hand():
+    """Filters are rounded to the nearest, blocks up; of a DenseNet all filters follow from the growth rate."""
+    layers = baselines.baseline("resnet50", 1, width_multiplier=0.1, depth_multiplier=0.5).layers
+    assert [(layer.name, layer.out_filters) for layer in layers] == [
+        ("stem", 6), ("stage1_block1", 24), ("stage1_block2", 24), ("stage2_block1", 52), ("stage2_block2", 52),
+        ("stage3_block1", 104), ("stage3_block2", 104), ("stage3_block3", 104), ("stage4_block1", 204),
+        ("stage4_block2", 204),
+    ]  # fmt: skip
+    reduce, spatial, expand, shortcut = layers[3].convolutions
+    assert [c.out_filters for c in (reduce, spatial, expand, shortcut)] == [13, 13, 52, 52]
+    assert reduce.in_filters == shortcut.in_filters == 24
+
+    dense = baselines.baseline("densenet201", 1, width_multiplier=5 / 32)
+    by_name = {layer.name: layer for layer in dense.layers}
+    assert by_name["stem"].out_filters == 10 and by_name["stage1_block1"].out_filters == 15
+    assert [c.out_filters for c in by_name["stage1_block1"].convolutions] == [20, 5]
+    assert (by_name["stage1_block6"].out_filters, by_name["transition1"].out_filters) == (40, 20)
+    assert baselines.baseline("resnet152", width_multiplier=0.001).head_filters == 4
+    assert baselines.baseline("resnet152", depth_multiplier=1 / 36).layer_names[1:] == (
+        "stage1_block1", "stage2_block1", "stage3_block1", "stage4_block1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("multipliers", [{}, {"width_multiplier": 0.2, "depth_multiplier": 0.3}])
 @pytest.mark.parametrize("stem_stride", [1, 2])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_real_module_has_as_many(name, stem_stride):
-    model = create_model(name, num_classes=100, stem_stride=stem_stride, allow_1x1_map=True)
+def test_the_real_module_has_as_many(name, stem_stride, multipliers):
+    model = create_model(name, num_classes=100, stem_stride=stem_stride, allow_1x1_map=True, **multipliers)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     total = [sum(leaf.size for leaf in jax.tree.leaves(shapes[kind])) for kind in ("params", "batch_stats")]
@@ -71,8 +95,8 @@ def test_layers_by_name():
     ("options", "message"),
     [
         ({"name": "resnet-50"}, "did you mean 'resnet50'"),
-        ({"name": "resnet50", "width_multiplier": 2.0}, "resnet50 has no width_multiplier"),
-        ({"name": "resnet152", "depth_multiplier": 0.5}, "no depth_multiplier"),
+        ({"name": "resnet50", "width_multiplier": 0.0}, "must be positive"),
+        ({"name": "resnet152", "depth_multiplier": -0.5}, "must be positive"),
         ({"name": "densenet201", "stage_strides": (1, 2, 2, 2)}, "no stage_strides"),
         ({"name": "densenet201", "stochastic_depth_rate": 0.2}, "no stochastic_depth_rate"),
         ({"name": "resnet50", "stem_stride": 4}, "stem_stride of resnet50"),

@@ -82,8 +82,9 @@ def test_the_command_for_a_baseline():
     assert figures["width_multiplier"] is None
     text = run("--model=densenet201", "--num_classes=100").stdout
     assert "transition3" in text and "width" not in text
-    refused = run("--model=resnet50", "--width_multiplier=2")
-    assert refused.returncode == 2 and "resnet50 has no width_multiplier" in refused.stderr
+    narrow = json.loads(run("--model=resnet50", "--width_multiplier=0.25", "--json").stdout)
+    assert (narrow["width_multiplier"], narrow["depth_multiplier"]) == (0.25, 1)
+    assert narrow["trainable_parameters"] < 25_557_032 / 8
 
 
 def test_the_family_beside_the_paper():

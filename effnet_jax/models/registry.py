@@ -35,7 +35,8 @@ def create_model(
     Args:
       name: "efficientnet_b0" ... "efficientnet_b7" (also "_b8", "_l2"), "resnet50", "resnet152", "densenet201".
       num_classes: width of the classifier.
-      width_multiplier, depth_multiplier: further scaling on top of the named EfficientNet's own.
+      width_multiplier, depth_multiplier: further scaling on top of the named model's own; of a DenseNet the width is
+        its growth rate.
       stem_stride: 2 suits 224 px and more, 1 small images; a baseline's stem of stride 1 does no pooling either.
       stage_strides: of EfficientNet's seven stages.
       dropout_rate: before the classifier.

@@ -143,11 +143,11 @@ class Reference:
         return kinds
 
 
-def write(rows: list[Row], config: ml_collections.ConfigDict, output: pathlib.Path) -> None:
+def write(rows: list[Row], config: ml_collections.ConfigDict, commit: str | None, output: pathlib.Path) -> None:
     """Writes `output` (Markdown) and, beside it, the same as JSON with the config."""
     record = {
         "command": environment.command(),
-        "commit": environment.commit(),
+        "commit": commit,
         "hardware": environment.hardware(),
         "versions": environment.versions(),
         "rows": rows,
@@ -168,6 +168,11 @@ def _markdown(record: dict[str, Any]) -> str:
         "",
         f"Commit {record['commit']}, {record['hardware']}. One seed and one run: weights do not depend on moving",
         "statistics. Validation top-1 in % and loss.",
+        "",
+        f'"momentum {MOMENTA[0]}" is what validation of the recipe saw before statistics were recomputed for it,',
+        f'"{RECOMPUTED}" what it sees now: computed from {statistics.NUM_IMAGES} training images as inference sees',
+        "them, without augmentation and dropout. The others are for comparison. A ramp is min(momentum, (1 + n) /",
+        "(10 + n)) at step n; the averaged weights' moving statistics are averaged as the weights are.",
         "",
         "| weights | statistics | " + " | ".join(f"epoch {epoch}" for epoch in epochs) + " |",
         "|---|---|" + "---|" * len(epochs),

@@ -25,8 +25,8 @@ from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
 from effnet_jax.training.state import TrainState, joined
 
-# How many training images statistics are computed from, rounded up to whole batches; a smaller set gives all of its.
-# On CIFAR-100 twice as many change validation by up to a quarter of a point, half as many by up to half a point.
+# How many training images statistics are computed from, rounded up to whole batches; fewer than twice as many are taken
+# all. On CIFAR-100 twice as many change validation by up to a quarter of a point, half as many by up to half a point.
 NUM_IMAGES = 1000
 
 
@@ -72,7 +72,8 @@ def of_batch(
 def joint(batches: Sequence[Any]) -> Any:
     """Returns the statistics of several batches of one size taken together, on the host.
 
-    The variance of all examples around their common mean is that within the batches and that between them.
+    The variance of all examples around their common mean is that within the batches and that between them. In float64
+    equal float32 values, those of a frozen layer, average to themselves.
 
     Args:
       batches: of each the statistics, on the host.
@@ -120,7 +121,8 @@ class Recomputation:
         self._statistics = jax.jit(statistics, out_shardings=sharding.replicated(pipeline.mesh))
         self._source, self._mesh, self._frozen = source, pipeline.mesh, freezing.norms
         self._batch_size = batch_size
-        self._num_batches = min(-(-num_images // batch_size), source.count // batch_size)
+        whole = source.count // batch_size
+        self._num_batches = whole if source.count < 2 * num_images else min(-(-num_images // batch_size), whole)
 
     def __call__(self, state: TrainState) -> TrainState:
         """Returns the state with new statistics for its weights and for their moving averages."""
@@ -134,19 +136,14 @@ class Recomputation:
 
     def of(self, weights: Sequence[dict[str, Any]]) -> list[Any]:
         """Returns the statistics, on the host, of each of several {"params", "batch_stats"} on all devices."""
-        kept = [flatten_dict(jax.device_get(variables["batch_stats"])) for variables in weights]
-        if all(path[:-1] in self._frozen for path in kept[0]):
-            return [unflatten_dict(own) for own in kept]
+        if all(path[:-1] in self._frozen for path in flatten_dict(weights[0]["batch_stats"])):
+            return [jax.device_get(variables["batch_stats"]) for variables in weights]
         batches = []
         for window in self._source.windows(self._batch_size, self._num_batches):
             batches.append([self._statistics(variables, window) for variables in weights])
             if len(batches) > MAX_QUEUED_DISPATCHES:
                 jax.block_until_ready(batches[-1 - MAX_QUEUED_DISPATCHES])
-        found = [flatten_dict(joint(several)) for several in zip(*jax.device_get(batches))]
-        return [
-            unflatten_dict({path: own[path] if path[:-1] in self._frozen else new[path] for path in own})
-            for own, new in zip(kept, found, strict=True)
-        ]
+        return [joint(several) for several in zip(*jax.device_get(batches))]
 
 
 def _interceptor(freezing: Freezing) -> Callable[..., Any]:

@@ -41,12 +41,17 @@ def images():
     return rng.integers(0, 55, (40, 4, 4, 3)) + brightness.astype(np.uint8)
 
 
+# A variance of nothing would show the rounding of an average over batches.
+FIRST = {"mean": np.full(3, 0.1, np.float32), "var": np.zeros(3, np.float32)}
+
+
 def recomputation(images, device_count, **options):
     mesh = sharding.data_mesh(jax.devices()[:device_count])
     pipe = Pipeline(mesh, Preprocess(4, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), None, 2)
     source = sources.open_split(Split(images.astype(np.uint8), np.zeros(len(images), np.int32)), mesh)
     model = TwoNorms()
     variables = jax.tree.map(np.asarray, model.init(jax.random.key(0), np.zeros((1, 4, 4, 3), np.float32), train=False))
+    variables["batch_stats"]["first"] = FIRST
     recompute = statistics.Recomputation(model, pipe, source, 8, **options)
     return recompute.of([sharding.put_replicated(variables, mesh)])[0]
 
@@ -70,16 +75,15 @@ def test_a_smaller_set_is_taken_as_far_as_it_fills_batches(images):
 
 
 def test_frozen_layers_keep_theirs(images):
-    frozen = {("first",): Freezing(norms=frozenset([("first",)])), ("first", "second"): None}
-    frozen[("first", "second")] = Freezing(norms=frozenset([("first",), ("second",)]))
-    for names, freezing in frozen.items():
-        found = recomputation(images, 1, freezing=freezing)
-        for name in names:
-            np.testing.assert_array_equal(found[name]["mean"], 0)
-            np.testing.assert_array_equal(found[name]["var"], 1)
+    first, second = ("first",), ("second",)
+    both = recomputation(images, 1, freezing=Freezing(norms=frozenset([first, second])))
+    jax.tree.map(
+        np.testing.assert_array_equal, both, {"first": FIRST, "second": {"mean": np.zeros(3), "var": np.ones(3)}}
+    )
+    found = recomputation(images, 1, freezing=Freezing(norms=frozenset([first])))
+    jax.tree.map(np.testing.assert_array_equal, found["first"], FIRST)
     # The second layer sees what the first makes of the images with the statistics that it keeps.
-    found = recomputation(images, 1, freezing=frozen[("first",)])
-    seen = (images / 255 - [0.4, 0.5, 0.6]) / 0.2 / np.sqrt(1 + 1e-3)
+    seen = ((images / 255 - [0.4, 0.5, 0.6]) / 0.2 - 0.1) / np.sqrt(1e-3)
     np.testing.assert_allclose(found["second"]["mean"], seen.mean((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(found["second"]["var"], seen.var((0, 1, 2)), rtol=1e-4)
 
@@ -103,7 +107,7 @@ def digits(tmp_path_factory):
 def test_validation_is_what_fresh_statistics_give(digits):
     """Within 1 point and 2 % of the loss of statistics over all training images, and averaging does no harm.
 
-    Moving statistics alone end this epoch at a loss of 2.3 and 10 %, with the ramp at twice the loss.
+    With moving statistics this epoch ends at a loss of 2.2 (24 %), with their ramp alone at 1.5, with new ones at 0.8.
     """
     config, folder, parts = digits
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -121,3 +125,16 @@ def test_validation_is_what_fresh_statistics_give(digits):
         (figures,) = parts.evaluate([placed], parts.splits["validation"])
         assert validation[f"{prefix}accuracy"] == pytest.approx(figures["accuracy"], abs=0.01)
         assert validation[f"{prefix}loss"] == pytest.approx(figures["loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50", "densenet201"])
+def test_real_networks_measure_what_training_would_without_dropping_anything(name):
+    options = {"name": name, "num_classes": 3, "stem_stride": 1, "width_multiplier": 0.1, "depth_multiplier": 0.01}
+    drops = {} if name == "densenet201" else {"stochastic_depth_rate": 0.5}
+    model = create_model(**options, dropout_rate=0.5, **drops, remat=True)
+    quiet = create_model(**options, dropout_rate=0.0, **dict.fromkeys(drops, 0.0), bn_momentum=0.0)
+    images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
+    variables = jax.jit(lambda: quiet.init(jax.random.key(1), images, train=False))()
+    found = jax.jit(lambda: statistics.of_batch(model, variables, images))()
+    _, expected = jax.jit(lambda: quiet.apply(variables, images, train=True, mutable=["batch_stats"]))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected["batch_stats"])
