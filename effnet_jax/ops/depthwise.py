@@ -150,7 +150,11 @@ FORMULATIONS = {
         "shifted sums": shifted_sums.forward,
         "fused sums": fused_sums.forward,
     },
-    "input gradient": {"lax.conv": _lax_input_gradient, "shifted sums": shifted_sums.input_gradient},
+    "input gradient": {
+        "lax.conv": _lax_input_gradient,
+        "shifted sums": shifted_sums.input_gradient,
+        "fused sums": fused_sums.input_gradient,
+    },
     "filter gradient": {
         "lax.conv": _lax_filter_gradient,
         "shifted sums": shifted_sums.filter_gradient,

@@ -2,7 +2,10 @@
 
 cuDNN's grouped convolutions are no alternative: in a training step of B0 in bfloat16 on an H100 they took 85 % of the
 time (results/gpu.md). Written as sums, each of the three functions is one pass over its operands, in both strides,
-with what pads or produces the operands fused into it. All sums are in float32 or wider, without TF32.
+with the padding fused into it. All sums are in float32 or wider, without TF32.
+
+Operands and results are behind barriers. XLA would otherwise fuse what makes an operand and compute it for every tap
+anew, and keep 16-bit results in memory as the float32 that they were summed in.
 
 See `depthwise` for what the functions compute. All take a `Geometry` and two arrays and may be differentiated
 only through `depthwise`.
@@ -15,16 +18,18 @@ from jax import lax
 from effnet_jax.ops import shifted_sums
 from effnet_jax.ops.geometry import Geometry
 
-# Each stride phase of the input is a sum of its own, which XLA writes to where it belongs in one kernel.
-input_gradient = shifted_sums.input_gradient
-
 
 def forward(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
     """The convolution itself; unlike on a CPU the padding is part of the kernel, not an array of its own."""
-    rows, cols = geometry.rows, geometry.cols
+    rows, cols, x = geometry.rows, geometry.cols, lax.optimization_barrier(x)
     shape = (rows.output, cols.output)
     y = shifted_sums.shifted_sum(x, w, rows.forward_taps(), cols.forward_taps(), rows.stride, shape)
-    return y.astype(x.dtype)
+    return lax.optimization_barrier(y.astype(x.dtype))
+
+
+def input_gradient(geometry: Geometry, g: jax.Array, w: jax.Array) -> jax.Array:
+    """A sum for each stride phase of the input, which XLA writes to where it belongs in the same kernel."""
+    return lax.optimization_barrier(shifted_sums.input_gradient(geometry, lax.optimization_barrier(g), w))
 
 
 def filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
@@ -34,6 +39,7 @@ def filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array
     would be k * k kernels that read both operands; one with k * k results does not fit the memory of a multiprocessor.
     """
     rows, cols = geometry.rows, geometry.cols
+    x, g = lax.optimization_barrier((x, g))
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     pads = [(axis.low, axis.reach - axis.low - axis.size, 0) for axis in (rows, cols)]  # negative ones crop
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
