@@ -33,11 +33,13 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """Returns the git commit of this checkout ("-dirty" with uncommitted changes), None outside of one.
 
-    Where the files were copied without their history, EFFNET_JAX_COMMIT says which commit they are of.
+    Where the files were copied from elsewhere, EFFNET_JAX_COMMIT says which commit they are of.
     """
+    if told := os.environ.get(COMMIT_VARIABLE):
+        return told
     root = pathlib.Path(effnet_jax.__file__).parents[1]
     if not (root / ".git").exists():
-        return os.environ.get(COMMIT_VARIABLE)
+        return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

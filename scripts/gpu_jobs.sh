@@ -77,7 +77,7 @@ A)
   for suite in "${suites[@]}"; do
     asked=(--peers "$peers")
     [ "$suite" = gpu ] || asked=()
-    job "$suite" 200 python3 scripts/benchmark.py --suite "$suite" --build_at_once --rounds $rounds --round_seconds $seconds \
+    job "$suite" 200 python3 scripts/benchmark.py --suite "$suite" --rounds $rounds --round_seconds $seconds \
       "${asked[@]}" --output "$records/$suite.md"
     keep
   done
