@@ -33,7 +33,6 @@ SUITE = flags.DEFINE_enum("suite", None, list(SUITES), "A fixed set of cases and
 SECTION_NAMES = flags.DEFINE_list("sections", None, f"Any of {', '.join(SECTIONS)}; default steps, or all of a suite.")
 CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pytorch-grad-cam if it is installed.")
 DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
-AT_ONCE = flags.DEFINE_bool("build_at_once", False, "Build all steps side by side: for a GPU that is lent for minutes.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
 PHOTOGRAPHS = flags.DEFINE_string(
@@ -54,7 +53,7 @@ def main(arguments: list[str]) -> None:
         chosen = cases(MODEL.value, MODE.value, BATCH_SIZE.value, RESOLUTION.value, DTYPE.value, REMAT.value)
     if DEVICE.value:
         runtime.select_platform(DEVICE.value)
-    by_default = list(SECTIONS) if SUITE.value and not AT_ONCE.value else [] if CAM.value else ["steps"]
+    by_default = list(SECTIONS) if SUITE.value else [] if CAM.value else ["steps"]
     wanted = [*(SECTION_NAMES.value or by_default), *(["cam"] if CAM.value else [])]
     if PROFILE.value and "operations" not in wanted:
         wanted.append("operations")
@@ -67,7 +66,6 @@ def main(arguments: list[str]) -> None:
         round_seconds=ROUND_SECONDS.value,
         trace_folder=PROFILE.value,
         photographs=PHOTOGRAPHS.value,
-        build_at_once=AT_ONCE.value,
         say=lambda line: print(line, file=sys.stderr, flush=True),
         keep=lambda found: keep(found | about),
     )

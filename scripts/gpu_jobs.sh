@@ -56,7 +56,6 @@ install() {
 }
 
 data() {
-  for folder in gpu_pack/part?; do [ -d "$folder" ] && cp -rn "$folder" "$work/parts/"; done
   ls -d "$EFFNET_JAX_CACHE"/cifar100-* >/dev/null 2>&1 || python3 scripts/gpu_pack.py unpack "$work/parts"
 }
 
@@ -69,7 +68,7 @@ fi
 python3 -c 'import torch, timm' 2>/dev/null || { peers=; say "torch or timm is not here: no peers"; }
 
 install
-for folder in gpu_pack/part?; do [ -d "$folder" ] && cp -rn "$folder" "$work/parts/"; done
+for folder in gpu_pack/part?; do [ -d "$folder" ] && cp -r "$folder" "$work/parts/"; done # the next call carries another
 nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,clocks.mem --format=csv 2>/dev/null | tee "$records/device.txt"
 
 case $part in
@@ -77,7 +76,7 @@ A)
   for suite in "${suites[@]}"; do
     asked=(--peers "$peers")
     [ "$suite" = gpu ] || asked=()
-    job "$suite" 200 python3 scripts/benchmark.py --suite "$suite" --rounds $rounds --round_seconds $seconds \
+    job "$suite" 200 python3 scripts/benchmark.py --suite "$suite" --sections steps --rounds $rounds --round_seconds $seconds \
       "${asked[@]}" --output "$records/$suite.md"
     keep
   done

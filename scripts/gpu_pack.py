@@ -28,10 +28,8 @@ def main(arguments: list[str]) -> None:
         print(pack.unpack(sorted(folder.glob("part*/part*.npz")), cache.root("")))
         return
     datasets.load(DATASET.value, data_dir=DATA_DIR.value)  # which decodes it into the cache where it is not there yet
-    for number, path in enumerate(pack.pack(cache.folders(cache.root(""), DATASET.value)[0], folder)):
-        place = folder / f"part{number}"  # a folder each: they are carried one at a time
-        place.mkdir(exist_ok=True)
-        print(f"{path.rename(place / path.name)}: {(place / path.name).stat().st_size / 2**20:.1f} MiB")
+    for path in pack.pack(cache.folders(cache.root(""), DATASET.value)[0], folder):
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
     (folder / "commit.txt").write_text(f"{environment.commit() or 'unknown'}\n")
 
 

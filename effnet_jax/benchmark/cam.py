@@ -43,10 +43,10 @@ def cam(with_peer: bool, rounds: int, round_seconds: float, say: Say) -> list[di
     sides = (OURS, CAM_PEER) if with_peer else (OURS,)
     names = [f"{side}: {what}" for side in sides for what in (INFERENCE, *METHODS)]
     case = CamCase(MODEL, "inference", BATCH_SIZE, RESOLUTION)
-    found = _entries(measure([case], names, rounds, round_seconds, say))
+    found = _entries(measure(case, names, rounds, round_seconds, say))
     one = dataclasses.replace(case, batch_size=1)
     channels = catalog.architecture(MODEL).head_filters
-    for entry in _entries(measure([one], [f"{side}: {SCORE_CAM}" for side in sides], rounds, round_seconds, say)):
+    for entry in _entries(measure(one, [f"{side}: {SCORE_CAM}" for side in sides], rounds, round_seconds, say)):
         if "failure" not in entry:
             entry["forwards_per_second"] = channels * entry["images_per_second"]
         found.append(entry)

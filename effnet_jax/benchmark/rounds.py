@@ -44,77 +44,52 @@ class Result:
 
 
 def measure(
-    cases: Sequence[Case],
-    implementations: Sequence[str],
-    rounds: int,
-    round_seconds: float,
-    report: Callable[[str], None],
-    build_at_once: bool = False,
+    case: Case, implementations: Sequence[str], rounds: int, round_seconds: float, report: Callable[[str], None]
 ) -> list[Result]:
-    """Runs every implementation on every case.
+    """Runs a case on every implementation.
 
-    All of them are built first. Then those of one case take turns, while all others sleep. One that fails is
+    All of them are built first and then take turns; each sleeps while another runs. One that fails is
     reported with its reason and left out of the rounds.
 
     Args:
-      cases: the workloads; they are in memory together.
+      case: the workload.
       implementations: names; ours first by convention.
       rounds: turns each one takes.
       round_seconds: about how long a turn takes; at least one step.
       report: receives a line of progress now and then.
-      build_at_once: build side by side, for an accelerator, where a machine is lent for minutes: compiling needs the
-        host alone, but the seconds that it takes are those of a busy host.
-
-    Returns:
-      One result for each case and implementation, case by case.
     """
-    entrants = [(case, name) for case in cases for name in implementations]
-    workers: dict[tuple[Case, str], Worker] = {}
-    failures: dict[tuple[Case, str], str] = {}
+    workers: dict[str, Worker] = {}
+    failures: dict[str, str] = {}
+    rates: dict[str, list[float]] = {}
     try:
-        if build_at_once:
-            report(f"building {len(entrants)} steps side by side")
-            workers = {entrant: Worker(entrant[1], entrant[0]) for entrant in entrants}
-        for entrant in entrants:
-            case, name = entrant
+        for name in implementations:
             report(f"{case}: building {name}")
             try:
-                if not build_at_once:
-                    workers[entrant] = Worker(name, case)
-                workers[entrant].ready()
+                workers[name] = Worker(name, case)
+                rates[name] = []
             except WorkerFailedError as error:
-                failures[entrant] = str(error)
-                report(f"{case}: {name} failed: {error}")
-        rates = {entrant: [] for entrant in entrants}
-        for case in cases:
-            alive = [entrant for entrant in entrants if entrant[0] == case and entrant not in failures]
-            steps = {entrant: _steps_a_round(workers[entrant], round_seconds, build_at_once) for entrant in alive}
-            for turn in range(rounds):
-                report(f"{case}: round {turn + 1} of {rounds}")
-                for entrant in alive:
-                    rates[entrant].append(steps[entrant] * case.batch_size / workers[entrant].run(steps[entrant]))
+                failures[name] = str(error)
+        for turn in range(rounds):
+            report(f"{case}: round {turn + 1} of {rounds}")
+            for name, worker in workers.items():
+                steps = max(1, round(round_seconds / worker.step_seconds))
+                rates[name].append(steps * case.batch_size / worker.run(steps))
         return [
-            Result(name, case, failure=failures[case, name])
-            if (case, name) in failures
+            Result(name, case, failure=failures[name])
+            if name in failures
             else Result(
                 name,
                 case,
-                tuple(rates[case, name]),
-                workers[case, name].compile_seconds,
-                workers[case, name].finish(),
-                workers[case, name].bytes_per_step,
+                tuple(rates[name]),
+                workers[name].compile_seconds,
+                workers[name].finish(),
+                workers[name].bytes_per_step,
             )
-            for case, name in entrants
+            for name in implementations
         ]
     finally:
         for worker in workers.values():
             worker.stop()
-
-
-def _steps_a_round(worker: Worker, round_seconds: float, again: bool) -> int:
-    """How many steps fill a round; `again` times one now, where the worker had to share the device before."""
-    seconds = worker.run(3) / 3 if again else worker.step_seconds
-    return max(1, round(round_seconds / seconds))
 
 
 def ours(results: Sequence[Result]) -> Result:

@@ -18,7 +18,6 @@ def run(
     round_seconds: float,
     trace_folder: str | None,
     photographs: str | None,
-    build_at_once: bool = False,
     say: sections.Say,
     keep: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
@@ -33,7 +32,6 @@ def run(
       trace_folder: where "operations" keeps its traces; None throws them away.
       photographs: folder of images for "data", which cuts them to the largest resolution of training; None for
         those that scikit-learn has.
-      build_at_once: see `rounds.measure`; all cases are then in memory together.
       say: receives lines of progress.
       keep: receives what is known so far after each measurement: a benchmark takes long, and may be killed.
     """
@@ -45,8 +43,8 @@ def run(
     side = max(case.resolution for case in training)
     if "steps" in wanted:
         data["results"] = []
-        for together in [cases] if build_at_once else [[case] for case in cases]:
-            data["results"] += sections.steps(together, peers, rounds, round_seconds, peaks, say, build_at_once)
+        for case in cases:
+            data["results"] += sections.steps(case, peers, rounds, round_seconds, peaks, say)
             keep(data)
     others: dict[str, Callable[[], Any]] = {
         "startup": lambda: sections.startup(ends[0], say),

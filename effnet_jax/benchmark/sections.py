@@ -29,18 +29,11 @@ def peer_versions(peers: Sequence[str]) -> dict[str, str]:
 
 
 def steps(
-    cases: Sequence[Case],
-    peers: Sequence[str],
-    rounds: int,
-    round_seconds: float,
-    peaks: dict[str, Any],
-    say: Say,
-    build_at_once: bool = False,
+    case: Case, peers: Sequence[str], rounds: int, round_seconds: float, peaks: dict[str, Any], say: Say
 ) -> list[dict[str, Any]]:
-    """Throughput, compile time and memory of every implementation on each case; see `rounds.measure`."""
-    results = measure(cases, (OURS, *peers), rounds, round_seconds, say, build_at_once)
-    ours = {result.case: result for result in results if result.implementation == OURS}
-    return [_entry(result, ours[result.case], peaks) for result in results]
+    """Throughput, compile time and memory of every implementation on a case."""
+    results = measure(case, (OURS, *peers), rounds, round_seconds, say)
+    return [_entry(result, results[0], peaks) for result in results]
 
 
 def _entry(result: Result, ours: Result, peaks: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +71,7 @@ def startup(case: Case, say: Say) -> dict[str, Any]:
         seconds = []
         for start in ("first", "second"):
             say(f"{case}: {start} start")
-            worker = Worker(OURS, case, cache).ready()
+            worker = Worker(OURS, case, cache)
             seconds.append(worker.compile_seconds)
             worker.finish()
     return {"case": str(case), "first_start_seconds": seconds[0], "second_start_seconds": seconds[1]}
@@ -88,7 +81,7 @@ def memory(case: Case, say: Say) -> list[dict[str, Any]]:
     """Peak memory and speed with and without recomputing blocks in the backward pass."""
     found = []
     for remat in (False, True):
-        (result,) = measure([dataclasses.replace(case, remat=remat)], [OURS], 3, 1.0, say)
+        (result,) = measure(dataclasses.replace(case, remat=remat), [OURS], 3, 1.0, say)
         rate, peak = result.images_per_second, result.peak_memory / 2**20
         found.append({"case": str(result.case), "images_per_second": rate, "peak_memory_mb": peak})
     return found

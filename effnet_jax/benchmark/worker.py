@@ -25,8 +25,6 @@ class WorkerFailedError(UserError):
 class Worker:
     """The parent's end of a process that holds one compiled, warm implementation.
 
-    Making one starts the process; `ready` waits until it is warm, and sets the attributes.
-
     Attributes:
       compile_seconds: building the step; None where nothing is compiled.
       step_seconds: one step, roughly, for choosing how many make a round.
@@ -39,15 +37,7 @@ class Worker:
         self._process = context.Process(target=_serve, args=(child, implementation, case, cache_dir), daemon=True)
         self._process.start()
         child.close()
-
-    def ready(self) -> "Worker":
-        """Waits for the process to be warm.
-
-        Raises:
-          WorkerFailedError: it could not build its implementation.
-        """
         self.compile_seconds, self.step_seconds, self.bytes_per_step = self._receive()
-        return self
 
     def run(self, steps: int) -> float:
         """Returns the seconds that a number of steps took, after one that is not timed."""

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
+from effnet_jax import paths
 from effnet_jax.data import files
 
 # Part of every fingerprint. Raise it when the files, or the order of the images in them, change.
 FORMAT = 1
-ROOT_VARIABLE = "EFFNET_JAX_CACHE"
 
 _MANIFEST = "manifest.json"
-_WAY_OUT = f"set {ROOT_VARIABLE} to a folder on another disk"
+_WAY_OUT = f"set {paths.CACHE_VARIABLE} to a folder on another disk"
 _STALE_SECONDS = 3600  # a writer takes seconds; what is older was left by one that was killed
 
 # Images uint8 [N, H, W, 3] and labels int32 [N], or what an index and photographs have in their places.
@@ -75,7 +75,7 @@ class Cached:
 
 def root(cache_dir: str) -> Path:
     """Returns the folder of all caches: `cache_dir`, else $EFFNET_JAX_CACHE, else ~/.cache/effnet_jax."""
-    return Path(cache_dir or os.environ.get(ROOT_VARIABLE) or "~/.cache/effnet_jax").expanduser().absolute()
+    return (Path(cache_dir).expanduser() if cache_dir else paths.cache_root()).absolute()
 
 
 def folders(cache_root: Path, name: str) -> list[Path]:

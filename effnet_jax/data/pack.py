@@ -23,7 +23,9 @@ _META = "meta.json"
 
 
 def pack(folder: Path, output: Path, num_parts: int = 2) -> list[Path]:
-    """Packs the cache in `folder` into `output/part0.npz`, `output/part1.npz`, ...; returns their paths.
+    """Packs the cache in `folder` into `output/part0/part0.npz`, `output/part1/part1.npz`, ...; returns their paths.
+
+    Each has a folder of its own, because they are carried one at a time.
 
     Raises:
       UserError: there is no cache in `folder`, or `output` cannot be written.
@@ -45,7 +47,7 @@ def pack(folder: Path, output: Path, num_parts: int = 2) -> list[Path]:
         content = dict(zip(names[part::num_parts], packed[part::num_parts], strict=True))
         buffer = io.BytesIO()
         np.savez(buffer, meta=np.frombuffer(json.dumps(meta | {"parts": num_parts}).encode(), np.uint8), **content)
-        paths.append(output / f"part{part}.npz")
+        paths.append(output / f"part{part}" / f"part{part}.npz")
         with atomic.whole_file(paths[-1]) as file:
             file.write(buffer.getvalue())
     return paths

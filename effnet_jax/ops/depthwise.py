@@ -1,9 +1,10 @@
 """Depthwise convolution: one function, one formulation per backend, gradients that stay fast.
 
 XLA's grouped convolution is the slowest operation of an EfficientNet on a CPU, its gradients even more so, and cuDNN's
-is on a GPU. A depthwise convolution is a small sum, though: for every tap of the kernel one shifted copy of the image
-times one number per channel. Written like that, XLA:CPU turns forward and input gradient into one vectorised
-loop each (`shifted_sums`), and XLA:GPU all three functions into one kernel each (`fused_sums`). TPUs have XLA's own.
+was on a GPU (results/gpu.md). A depthwise convolution is a small sum, though: for every tap of the kernel one shifted
+copy of the image times one number per channel. Written like that, XLA:CPU turns forward and input gradient into one
+vectorised loop each (`shifted_sums`), and XLA:GPU each of the three functions into one kernel or two (`fused_sums`).
+TPUs have XLA's own.
 
 Three functions that are linear in each argument make the whole: `F(x, w)` the convolution, `D(g, w)` its
 input gradient and `W(x, g)` its filter gradient. The gradients of each are again two of the three, so the

@@ -1,8 +1,8 @@
-"""Depthwise convolution for NVIDIA GPUs: sums over shifted images that XLA fuses into one kernel each.
+"""Depthwise convolution for NVIDIA GPUs: sums over shifted images that XLA fuses into one kernel or two each.
 
-cuDNN's grouped convolutions are no alternative: in a training step of B0 in bfloat16 on an H100 they took 85 % of the
-time (results/gpu.md). Written as sums, each of the three functions is one pass over its operands, in both strides,
-with the padding fused into it. All sums are in float32 or wider, without TF32.
+cuDNN's grouped convolutions took 85 % of a training step of B0 in bfloat16 on an H100, XLA's autotuning being off
+(results/gpu.md); these sums have not been measured on a GPU yet. Written like this, each of the three functions is one
+pass over its operands, in both strides, with the padding fused into it. All sums are in float32 or wider, without TF32.
 
 Operands and results are behind barriers. XLA would otherwise fuse what makes an operand and compute it for every tap
 anew, and keep 16-bit results in memory as the float32 that they were summed in.

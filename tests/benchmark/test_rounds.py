@@ -17,14 +17,11 @@ stopped = []
 
 class FakeWorker:
     def __init__(self, implementation, case):
-        self.name, self.turns = implementation, list(SECONDS.get(implementation, ()))
-
-    def ready(self):
-        if self.name == "timm":
+        if implementation == "timm":
             raise WorkerFailedError("ImportError: no timm")
-        self.compile_seconds, self.step_seconds = 3.0, self.turns[0]
+        self.name, self.turns = implementation, list(SECONDS[implementation])
+        self.compile_seconds, self.step_seconds = 3.0, SECONDS[implementation][0]
         self.bytes_per_step = 5_000_000_000
-        return self
 
     def run(self, steps):
         return steps * self.turns.pop(0)
@@ -43,7 +40,7 @@ def fake(monkeypatch):
 
 
 def test_medians_and_paired_ratios(fake):
-    ours, naive = rounds.measure([CASE], ["effnet_jax", "naive"], 3, 2.0, lambda line: None)
+    ours, naive = rounds.measure(CASE, ["effnet_jax", "naive"], 3, 2.0, lambda line: None)
     assert ours.rates == (10.0, 5.0, 10.0)
     assert (ours.images_per_second, naive.images_per_second) == (10.0, 1.0)
     assert ours.ratio(naive) == 10.0  # of 10, 5 and 30
@@ -51,7 +48,7 @@ def test_medians_and_paired_ratios(fake):
 
 
 def test_one_that_fails_is_reported_beside_the_others(fake):
-    entries = sections.steps([CASE], ["timm", "naive"], 3, 2.0, PEAKS, lambda line: None)
+    entries = sections.steps(CASE, ["timm", "naive"], 3, 2.0, PEAKS, lambda line: None)
     assert [entry["implementation"] for entry in entries] == ["effnet_jax", "timm", "naive"]
     assert entries[1]["failure"] == "ImportError: no timm"
     contract = ("implementation", "mode", "batch_size", "resolution", "images_per_second", "min", "max")
@@ -109,25 +106,3 @@ def test_bad_peers(monkeypatch):
     with pytest.raises(UserError, match="timm needs torch and timm"):
         check_peers(["timm"])
     check_names("peer", ["a"], ("a", "b"))
-
-
-def test_built_side_by_side_all_start_before_any_is_waited_for(monkeypatch):
-    events = []
-
-    class Watched(FakeWorker):
-        def __init__(self, implementation, case):
-            super().__init__(implementation, case)
-            self.turns = [1.0, *self.turns]  # one more: timed again when nobody else is building
-            events.append(("start", implementation, case.batch_size))
-
-        def ready(self):
-            events.append(("wait", self.name))
-            return super().ready()
-
-    monkeypatch.setattr(rounds, "Worker", Watched)
-    other = Case("efficientnet_b0", "train", 20, 32)
-    found = rounds.measure([CASE, other], ["effnet_jax", "timm"], 2, 1.0, lambda line: None, build_at_once=True)
-    assert [event[0] for event in events] == ["start"] * 4 + ["wait"] * 4
-    assert [(r.case.batch_size, r.implementation, bool(r.failure)) for r in found] == [
-        (10, "effnet_jax", False), (10, "timm", True), (20, "effnet_jax", False), (20, "timm", True),
-    ]  # fmt: skip

@@ -45,9 +45,9 @@ def test_two_implementations_side_by_side(tmp_path):
 def test_maps_are_compared_with_the_inference_of_their_own_side(monkeypatch):
     rates = {"inference": 100.0, "grad_cam": 90.0, "grad_cam_plus_plus": 80.0, "layer_cam": 95.0, "score_cam": 0.05}
 
-    def measured(cases, names, rounds, round_seconds, say):
+    def measured(case, names, rounds, round_seconds, say):
         factor = lambda name: 1.0 if name.startswith("effnet_jax") else 0.25  # noqa: E731
-        result = lambda name: Result(name, cases[0], (factor(name) * rates[name.split(": ")[1]],) * rounds, None, 2**30)  # noqa: E731
+        result = lambda name: Result(name, case, (factor(name) * rates[name.split(": ")[1]],) * rounds, None, 2**30)  # noqa: E731
         return [result(name) for name in names]
 
     monkeypatch.setattr(cam, "measure", measured)
