@@ -83,7 +83,8 @@ GPU_PYTHON := 3.12
 gpu-pack: $(INSTALLED)
 	$(BIN)/python scripts/gpu_pack.py pack gpu_pack
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
-		--python-version $(GPU_PYTHON) --dest gpu_pack/wheels ml_collections tensorboardX
+		--python-version $(GPU_PYTHON) --dest gpu_pack/wheels \
+		ml_collections tensorboardX optuna alembic sqlalchemy colorlog mako greenlet markupsafe pyyaml tqdm
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from configs import b0_cifar100
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.search = search = ml_collections.ConfigDict()
+    search.points = ()  # the candidates' (alpha, beta, gamma), one by one; empty: all of the grid
     search.step = 0.05  # of the grid, counted from 1 on each axis
     search.minimum = (1.0, 1.0, 1.0)  # smallest alpha, beta and gamma
     search.constraint = "formula"  # alpha beta^2 gamma^2, or "macs": the real factor on the MACs

@@ -2,11 +2,12 @@
 # Measures and trains on a GPU machine that is lent for minutes and has no network.
 #
 #   make gpu-pack                        # here: the data in two parts and the wheels that are missing there
-#   scripts/gpu_jobs.sh A OUT [SECONDS]  # there; carry gpu_pack/wheels and gpu_pack/part0: benchmarks (4 minutes)
+#   scripts/gpu_jobs.sh A OUT [SECONDS]  # there; carry gpu_pack/wheels and gpu_pack/part0: benchmarks
 #   scripts/gpu_jobs.sh D OUT            # there; carry gpu_pack/part1: installs and unpacks, which B and R do otherwise
 #   scripts/gpu_jobs.sh B OUT [SECONDS]  # there: configs/b0_cifar100_best.py, EPOCHS of it or as many as fit
 #   scripts/gpu_jobs.sh R OUT [SECONDS]  # there: the recipes of scripts/gpu_recipes.txt, AT_ONCE of them side by side
-# After D, B and R may run side by side: one compiles while the other computes.
+#   STUDIES="grid_search:grid_search_cpu:6" scripts/gpu_jobs.sh C OUT [SECONDS]  # there: six workers of a search
+# After D, B, C and R may run side by side: one compiles while the other computes.
 #
 # Each job has a limit of its own and leaves its record in OUT as soon as it ends: OUT/<part>.tar.gz, one file a part.
 # SECONDS is what the whole part may take. REHEARSE=1 does two steps a job, on whatever device there is.
@@ -59,11 +60,13 @@ data() {
   ls -d "$EFFNET_JAX_CACHE"/cifar100-* >/dev/null 2>&1 || python3 scripts/gpu_pack.py unpack "$work/parts"
 }
 
-tiny=() rounds=5 seconds=1.0 suites=(gpu gpu_batches) profiled=(256 224) peers=timm,timm-compile
+tiny=() tiny_study=() rounds=5 seconds=1.0 large=(256 224) small=(128) peers=timm,timm-compile
 if [ -n "${REHEARSE:-}" ]; then
   tiny=(--config.num_train_steps=2 --config.log_every_steps=1 --config.steps_per_dispatch=1 --config.batch_size=8
     --config.eval_every_steps=2 --config.checkpoint_every_steps=2 --config.model.width_multiplier=0.25 --config.model.depth_multiplier=0.25)
-  rounds=1 seconds=0.01 suites=(rehearsal) profiled=(2 32)
+  rounds=1 seconds=0.01 large=(2 32) small=(2)
+  tiny_study=(--config.train.num_train_steps=2 --config.train.log_every_steps=1 --config.train.steps_per_dispatch=1 --config.train.batch_size=8
+    --config.train.eval_every_steps=2 --config.train.checkpoint_every_steps=2)
 fi
 python3 -c 'import torch, timm' 2>/dev/null || { peers=; say "torch or timm is not here: no peers"; }
 
@@ -73,16 +76,21 @@ nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,clocks.mem --f
 
 case $part in
 A)
-  for suite in "${suites[@]}"; do
-    asked=(--peers "$peers")
-    [ "$suite" = gpu ] || asked=()
-    job "$suite" 200 python3 scripts/benchmark.py --suite "$suite" --sections steps --rounds $rounds --round_seconds $seconds \
-      "${asked[@]}" --output "$records/$suite.md"
+  bench() { # NAME LIMIT OPTIONS...
+    local name=$1 most=$2
+    shift 2
+    job "$name" "$most" python3 scripts/benchmark.py --rounds $rounds --round_seconds $seconds --output "$records/$name.md" "$@"
     keep
-  done
-  job profile 80 python3 scripts/benchmark.py --mode train --batch_size ${profiled[0]} --resolution ${profiled[1]} --dtype bfloat16 \
-    --sections operations --profile "$work/trace" --output "$records/profile.md"
+  }
+  bench train_224 200 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --peers "$peers"
+  bench train_32 120 --mode train --batch_size ${small[0]} --resolution 32 --dtype bfloat16 --peers "$peers"
+  bench depthwise 60 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --sections depthwise
+  bench inference_224 120 --mode inference --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --peers "$peers"
+  bench profile 80 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --sections operations --profile "$work/trace"
   find "$work/trace" -name '*.xplane.pb' -size -12M -exec cp {} "$records/" \; 2>/dev/null
+  for size in 64 128 512 1024; do
+    bench train_224_$size 60 --mode train --batch_size $size --resolution ${large[1]} --dtype bfloat16
+  done
   ;;
 B)
   data
@@ -102,6 +110,23 @@ PYTHON
   say "best recipe: ${epochs:-none} epochs fit into $(left) s"
   run "b0_cifar100_best" "$(left)" configs/b0_cifar100_best.py --config.num_epochs="${epochs:-100}"
   ;;
+C)
+  data
+  gather() {
+    (cd "$work/runs" && find . -path '*/runs/*' -maxdepth 4 \( -name results.json -o -name metrics.jsonl -o -name config.json \) \
+      -exec cp --parents {} "$records/" \;) 2>/dev/null
+    keep
+  }
+  for study in $STUDIES; do # script:config:workers
+    IFS=: read -r script config workers <<<"$study"
+    for worker in $(seq "$workers"); do
+      job "$config.$worker" "$limit" python3 "scripts/$script.py" --config "configs/$config.py" --workdir "$work/runs/$config" \
+        ${tiny_study[@]+"${tiny_study[@]}"} &
+    done
+  done
+  while [ -n "$(jobs -rp)" ]; do sleep 10; gather; done
+  gather
+  ;;
 D) data ;;
 R)
   data
@@ -114,7 +139,7 @@ R)
   done <scripts/gpu_recipes.txt
   wait
   ;;
-*) echo "error: no part $part; choose A, B, D or R" >&2; exit 2 ;;
+*) echo "error: no part $part; choose A, B, C, D or R" >&2; exit 2 ;;
 esac
 keep
 say "done; $out/$part.tar.gz is $(du -k "$out/$part.tar.gz" | cut -f1) KB"

@@ -81,10 +81,6 @@ SUITES = {
             ("inference", 1024, 32),
         )
     ),
-    "rehearsal": (Case("efficientnet_b0", "train", 2, 32), Case("efficientnet_b0", "inference", 2, 32)),
-    "gpu_batches": tuple(
-        Case("efficientnet_b0", "train", batch_size, 224, "bfloat16") for batch_size in (64, 128, 512, 1024)
-    ),
 }
 
 

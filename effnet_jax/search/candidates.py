@@ -48,7 +48,9 @@ class Candidate:
 
 
 def candidates(search: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> list[Candidate]:
-    """Lists the grid points that meet the constraint, in the order of their coefficients.
+    """Lists `search.points`, or the grid points that meet the constraint in the order of their coefficients.
+
+    Each of the points given one by one must meet the constraint.
 
     * "formula": |alpha beta^2 gamma^2 - target| <= tolerance, the paper's.
     * "macs": the same of (scaled MACs / baseline's MACs)^(1/phi), since rounding distorts the formula.
@@ -58,10 +60,12 @@ def candidates(search: ml_collections.ConfigDict, train: ml_collections.ConfigDi
       train: the config of the baseline's run, which the coefficients scale.
 
     Raises:
-      UserError: impossible options, or no grid point meets the constraint.
+      UserError: impossible options, no grid point meets the constraint, or a given one does not.
     """
     _check(search)
     baseline = _cost(train, (1.0, 1.0, 1.0), search.phi)
+    if search.points:
+        return _given(search, train, baseline)
     met = [
         candidate
         for point in _points(search, train, baseline)
@@ -74,6 +78,17 @@ def candidates(search: ml_collections.ConfigDict, train: ml_collections.ConfigDi
             "config.search.step"
         )
     return met
+
+
+def _given(search, train, baseline: tuple[int, int]) -> list[Candidate]:
+    found = [_candidate(train, tuple(map(float, point)), search.phi, baseline) for point in search.points]
+    for candidate in found:
+        if not _meets(candidate, search):
+            raise UserError(
+                f"config.search.points: {candidate.coefficients} gives {_constrained(candidate, search):.3f} where "
+                f"the constraint {search.constraint!r} asks for {search.target:g} within {search.tolerance:g}"
+            )
+    return found
 
 
 def scaled(train: ml_collections.ConfigDict, candidate: Candidate) -> ml_collections.ConfigDict:
@@ -155,8 +170,12 @@ def _product(point: tuple[float, float, float]) -> float:
 
 
 def _meets(candidate: Candidate, search: ml_collections.ConfigDict) -> bool:
-    value = candidate.product if search.constraint == "formula" else candidate.macs_ratio ** (1 / search.phi)
-    return abs(value - search.target) <= search.tolerance + _ROUNDING
+    return abs(_constrained(candidate, search) - search.target) <= search.tolerance + _ROUNDING
+
+
+def _constrained(candidate: Candidate, search: ml_collections.ConfigDict) -> float:
+    """What the constraint holds to the target."""
+    return candidate.product if search.constraint == "formula" else candidate.macs_ratio ** (1 / search.phi)
 
 
 def _candidate(train, point, phi: float, baseline: tuple[int, int]) -> Candidate:
