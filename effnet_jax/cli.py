@@ -74,6 +74,16 @@ def workdir(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path:
     return pathlib.Path(flag.value or f"runs/{pathlib.Path(flags.FLAGS[config.name].config_filename).stem}")
 
 
+def records(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path | None:
+    """Returns the folder of a study's records: what its flag says, else results/<name of the config file>/runs.
+
+    A flag that is set to nothing means no records.
+    """
+    if flag.value is None:
+        return pathlib.Path("results") / pathlib.Path(flags.FLAGS[config.name].config_filename).stem / "runs"
+    return pathlib.Path(flag.value) if flag.value else None
+
+
 class ClusterFlags:
     """The flags by which a process joins others; made where a script defines its flags."""
 

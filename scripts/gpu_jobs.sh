@@ -82,7 +82,10 @@ A)
     job "$name" "$most" python3 scripts/benchmark.py --rounds $rounds --round_seconds $seconds --output "$records/$name.md" "$@"
     keep
   }
-  bench train_224 200 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --peers "$peers"
+  # Autotuning takes minutes for each step, so it comes last.
+  flags=${XLA_FLAGS:-}
+  export XLA_FLAGS="--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false $flags"
+  bench train_224 120 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --peers "$peers"
   bench train_32 120 --mode train --batch_size ${small[0]} --resolution 32 --dtype bfloat16 --peers "$peers"
   bench depthwise 60 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --sections depthwise
   bench inference_224 120 --mode inference --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16 --peers "$peers"
@@ -91,6 +94,8 @@ A)
   for size in 64 128 512 1024; do
     bench train_224_$size 60 --mode train --batch_size $size --resolution ${large[1]} --dtype bfloat16
   done
+  export XLA_FLAGS="--xla_gpu_enable_triton_gemm=false $flags"
+  bench train_224_autotuned 400 --mode train --batch_size ${large[0]} --resolution ${large[1]} --dtype bfloat16
   ;;
 B)
   data

@@ -19,6 +19,9 @@ from effnet_jax.search import candidates
 CONFIG = config_flags.DEFINE_config_file("config", "configs/grid_search.py", "--config.key=value overrides.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search; default runs/<name of the config>.")
 STORAGE = flags.DEFINE_string("storage", "", "Optuna storage, postgresql://...; default SQLite in the workdir.")
+RECORDS = flags.DEFINE_string(
+    "records", None, "Folder of records of finished runs; default results/<name of the config>/runs; empty: none."
+)
 RETRY = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the candidates and train nothing.")
 JSON = flags.DEFINE_bool("json", False, "With --dry_run: print JSON.")
@@ -34,7 +37,9 @@ def main(arguments: list[str]) -> None:
     from effnet_jax.search import grid_search
 
     folder = cli.workdir(WORKDIR, CONFIG)
-    grid_search.search(config, folder, storage_url=STORAGE.value, retry_failed=RETRY.value)
+    grid_search.search(
+        config, folder, storage_url=STORAGE.value, records=cli.records(RECORDS, CONFIG), retry_failed=RETRY.value
+    )
     print(f"{folder}/grid_search.md")
 
 

@@ -18,6 +18,9 @@ from effnet_jax.study import members
 CONFIG = config_flags.DEFINE_config_file("config", "configs/study_single_axis.py", "--config.key=value overrides.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study; default runs/<name of the config>.")
 STORAGE = flags.DEFINE_string("storage", "", "Optuna storage, postgresql://...; default SQLite in the workdir.")
+RECORDS = flags.DEFINE_string(
+    "records", None, "Folder of records of finished runs; default results/<name of the config>/runs; empty: none."
+)
 RETRY = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the models and train nothing.")
 
@@ -32,7 +35,9 @@ def main(arguments: list[str]) -> None:
     from effnet_jax.study import scaling_study
 
     folder = cli.workdir(WORKDIR, CONFIG)
-    scaling_study.run(config, folder, storage_url=STORAGE.value, retry_failed=RETRY.value)
+    scaling_study.run(
+        config, folder, storage_url=STORAGE.value, records=cli.records(RECORDS, CONFIG), retry_failed=RETRY.value
+    )
     print(report.write(folder, folder / "report"))
 
 

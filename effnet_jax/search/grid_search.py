@@ -25,6 +25,7 @@ def search(
     workdir: str | pathlib.Path,
     *,
     storage_url: str = "",
+    records: pathlib.Path | None = None,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Trains every candidate with every seed and ranks them by validation accuracy.
@@ -36,6 +37,7 @@ def search(
       config: see configs/grid_search.py.
       workdir: for the runs and the report.
       storage_url: an Optuna storage that several machines share; empty for SQLite in the workdir.
+      records: folder of records of finished runs, which are not trained again; see `run_study`.
       retry_failed: try again what failed in earlier starts.
 
     Returns:
@@ -56,6 +58,7 @@ def search(
         workdir,
         description=describe("search", config.search, config.train),
         storage_url=storage_url,
+        records=records,
         pruner=config.search.pruner,
         retry_failed=retry_failed,
         on_change=lambda outcomes: report.write(workdir, _results(config, found, outcomes), outcomes),

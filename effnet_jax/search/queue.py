@@ -113,10 +113,16 @@ class Queue:
         return trial.state in _DONE or failed
 
     def _fill(self) -> None:
+        """Queues one task if none waits: what was interrupted before what nobody has begun."""
         latest = self.latest()
-        for name, task in self._tasks.items():
-            if name not in latest or (latest[name].state == TrialState.FAIL and not self.is_final(latest[name])):
-                self._study.enqueue_trial(task.params, user_attrs={TASK: name})
+        if any(trial.state == TrialState.WAITING for trial in latest.values()):
+            return
+        interrupted = [
+            name for name, trial in latest.items() if trial.state == TrialState.FAIL and not self.is_final(trial)
+        ]
+        unbegun = [name for name in self._tasks if name not in latest]
+        for name in [*interrupted, *unbegun][:1]:
+            self._study.enqueue_trial(self._tasks[name].params, user_attrs={TASK: name})
 
     def _pop(self) -> tuple[Claim | None, contextlib.AbstractContextManager[Any]]:
         nothing = None, contextlib.nullcontext()

@@ -15,8 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
+from effnet_jax.search.layout import RUNS
+from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task, locked
 from effnet_jax.search.storage import open_storage, persistent
+from effnet_jax.training import records as records_lib
 from effnet_jax.training.loop import train_and_evaluate
 from effnet_jax.training.stop import StopRequest
 
@@ -56,6 +58,7 @@ def run_study(
     *,
     description: dict[str, Any],
     storage_url: str = "",
+    records: pathlib.Path | None = None,
     pruner: str = "",
     retry_failed: bool = False,
     on_change: Callable[[list[Outcome]], None] = lambda outcomes: None,
@@ -68,6 +71,7 @@ def run_study(
       workdir: for the runs, and the database unless `storage_url` names another.
       description: flat {key: value} of what makes the tasks what they are; a study of another is refused.
       storage_url: see `storage.open_storage`.
+      records: folder of records, one folder a task. A task with a record is done; a task that gets done leaves one.
       pruner: one of `PRUNERS`.
       retry_failed: try again what failed in earlier starts.
       on_change: called with the outcomes so far, in the order of `tasks`: once the study is known to be this one, and
@@ -83,6 +87,8 @@ def run_study(
     if pruner not in PRUNERS:
         raise UserError(f"unknown pruner {pruner!r}; choose from {', '.join(map(repr, PRUNERS))}")
     workdir = made_workdir(workdir)
+    if records is not None:
+        _take_records(records, tasks, workdir)
     storage = open_storage(storage_url, workdir)
     study = persistent(
         lambda: optuna.create_study(
@@ -104,6 +110,8 @@ def run_study(
                 if claim is not None:
                     print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
                     _run(study, claim)
+                    if records is not None and (claim.folder / records_lib.RESULTS).exists():
+                        records_lib.keep(claim.folder, records / claim.task.name)
                     gc.collect()  # a run's compiled programs and data are in cycles, and the next run wants the memory
             if claim is None:
                 time.sleep(POLL_SECONDS)
@@ -113,6 +121,18 @@ def run_study(
     outcomes = _outcomes(queue, tasks)
     on_change(outcomes)  # other workers may have had the last tasks
     return outcomes
+
+
+def _take_records(records: pathlib.Path, tasks: Sequence[Task], workdir: pathlib.Path) -> None:
+    others = 0
+    with locked(workdir / LOCK):  # workers of the same workdir take them one after the other
+        for task in tasks:
+            changed = records_lib.take(records / task.name, task.config, workdir / RUNS / task.name)
+            if changed and not others:
+                print(f"records   {records / task.name} is of another config, not taken: {'; '.join(changed[:3])}")
+            others += bool(changed)
+    if others:
+        print(f"records   {others} of other configs in {records}; these runs are trained anew and leave no record")
 
 
 class _claimed:

@@ -26,6 +26,7 @@ def run(
     workdir: str | pathlib.Path,
     *,
     storage_url: str = "",
+    records: pathlib.Path | None = None,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Trains every model of a study with every seed, under one recipe and budget.
@@ -37,6 +38,7 @@ def run(
       config: see configs/study_single_axis.py.
       workdir: for the runs and `study.json`, which says what belongs to the study.
       storage_url: an Optuna storage that several machines share; empty for SQLite in the workdir.
+      records: folder of records of finished runs, which are not trained again; see `run_study`.
       retry_failed: try again what failed in earlier starts.
 
     Returns:
@@ -59,6 +61,7 @@ def run(
         workdir,
         description=describe("study", config.study, config.train),
         storage_url=storage_url,
+        records=records,
         retry_failed=retry_failed,
         on_change=lambda outcomes: _write(workdir, _content(config, found, outcomes)),
     )

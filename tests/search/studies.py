@@ -48,6 +48,8 @@ def pretend(config, folder, on_validation, seconds: float = 0.0) -> dict:
     """Stands in for `train_and_evaluate`: writes the files of a run without training, slowly if asked to."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "results.json").exists():
+        return json.loads((folder / "results.json").read_text())
     (folder / "config.json").write_text(json.dumps(config_lib.as_json(config)))
     model = config.model
     arch = catalog.architecture(

@@ -69,10 +69,18 @@ def test_phi_is_an_exponent():
 
 def test_a_candidate_scales_the_config_of_its_run():
     made = grid_search_cpu.get_config()
-    candidate = next(c for c in found_for(made) if c.coefficients == (1.4, 1.2, 1.0))
+    candidate = next(c for c in found_for(made) if c.coefficients == PAPER)
     run = scaled(made.train, candidate)
-    assert (run.model.depth_multiplier, run.model.width_multiplier, run.dataset.resolution) == (0.7, 0.6, 32)
-    assert made.train.model.width_multiplier == 0.5, "the baseline's config stays as it is"
+    assert (run.model.depth_multiplier, run.model.width_multiplier) == pytest.approx((0.6 * 1.2, 0.35 * 1.1))
+    assert run.dataset.resolution == round(16 * 1.15)
+    assert made.train.model.width_multiplier == 0.35, "the baseline's config stays as it is"
+
+
+def test_points_given_one_by_one_are_the_candidates():
+    points = ((1.2, 1.1, 1.15), (2.0, 1.0, 1.0))
+    assert [c.coefficients for c in found_for(config(points=points))] == list(points), "in their order"
+    with pytest.raises(UserError, match=r"\(1.5, 1.5, 1.0\) gives 3.375 where the constraint 'formula' asks for 2"):
+        found_for(config(points=((1.5, 1.5, 1.0),)))
 
 
 def test_minimum_bounds_the_grid():
@@ -125,4 +133,8 @@ def test_the_dry_run_loads_nothing_heavy_and_counts_fast():
 
 def test_the_searched_configs_are_whole():
     assert grid_search_cpu.get_config().train.keys() == default.get_config().keys()
-    assert 4 <= len(found_for(grid_search_cpu.get_config())) <= 8
+    found = found_for(grid_search_cpu.get_config())
+    assert len(found) >= 8 and PAPER in {c.coefficients for c in found}
+    alone = {tuple(x > 1 for x in c.coefficients) for c in found if sum(x > 1 for x in c.coefficients) == 1}
+    assert len(alone) == 3, "depth, width and resolution by themselves"
+    assert len({(c.macs, c.parameters) for c in found}) == len(found), "no two are the same network"

@@ -13,6 +13,7 @@ import pytest
 from effnet_jax import create_model, report
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.search import grid_search, runner
+from effnet_jax.training.records import FILES, keep
 from tests.search import studies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -79,6 +80,38 @@ def test_the_report(pretended):
     assert f"--config.dataset.resolution={results['chosen']['resolution']}" in text
     assert "test" not in (pretended / "grid_search.json").read_text().replace(results["command"], "")
     assert (pretended / "grid_search.png").stat().st_size > 10_000
+
+
+def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsys):
+    """Half of the records, an empty workdir: the other half is trained, and the report is the same."""
+    trained, records = [], tmp_path / "records"
+
+    def counting(config, folder, on_validation):
+        if not (pathlib.Path(folder) / "results.json").exists():
+            trained.append(pathlib.Path(folder).name)
+        return studies.pretend(config, folder, on_validation)
+
+    folders = sorted((pretended / "runs").glob("*_seed?"))
+    for folder in folders[::2]:
+        assert keep(folder, records / folder.name)
+    monkeypatch.setattr(runner, "train_and_evaluate", counting)
+    grid_search.search(studies.wider_search(), tmp_path / "first", records=records)
+    assert sorted(trained) == [folder.name for folder in folders[1::2]]
+    assert table_of(tmp_path / "first") == table_of(pretended)
+    assert sorted(path.name for path in records.iterdir()) == [folder.name for folder in folders]
+    assert {path.name for path in (records / folders[1].name).iterdir()} == set(FILES)
+
+    trained.clear()
+    grid_search.search(studies.wider_search(), tmp_path / "second", records=records)
+    assert not trained and table_of(tmp_path / "second") == table_of(pretended)
+
+    before = {path: path.read_bytes() for path in records.rglob("*.json")}
+    other = studies.wider_search()
+    other.train.label_smoothing = 0.0
+    grid_search.search(other, tmp_path / "third", records=records)
+    assert len(trained) == len(folders), "records of another config are no help"
+    assert "label_smoothing: 0.1 -> 0.0" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in records.rglob("*.json")} == before, "and stay as they are"
 
 
 def test_a_search_that_was_stopped_has_a_report_of_what_is_done(tmp_path, monkeypatch):

@@ -81,6 +81,22 @@ def test_a_killed_workers_trial_is_taken_up_where_it_was(tmp_path, monkeypatch):
     assert len(done.read_text()) == studies.STEPS, "it went on from its checkpoint"
 
 
+def test_what_was_interrupted_comes_before_what_nobody_has_begun(tmp_path, monkeypatch):
+    """A machine that is lent for minutes would else end with halves of every task."""
+    begun = []
+
+    def interrupted_at_first(config, folder, on_validation):
+        begun.append(config.name)
+        if len(begun) == 2:
+            raise RunInterrupted("stopped")
+        return studies.train(config, folder, on_validation)
+
+    with pytest.raises(RunInterrupted):
+        run(tmp_path, monkeypatch, interrupted_at_first)
+    assert summary(run(tmp_path, monkeypatch, interrupted_at_first)) == EXPECTED
+    assert begun == ["a", "b", "b", "c", "d", "e", "f"]
+
+
 @pytest.fixture
 def two_queues(tmp_path):
     """Two machines: one database, workdirs of their own."""
