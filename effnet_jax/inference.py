@@ -156,7 +156,8 @@ def load(path: Path, weights: str = "selected") -> Classifier:
     """Loads a checkpoint for inference.
 
     Args:
-      path: a run's workdir, its checkpoints folder, or one step of it.
+      path: a run's workdir, its checkpoints folder, or one step of it; a file of scripts/export_weights.py
+        --to=effnet_jax; or the name of a model that comes with the package, such as "half_b0_cifar100".
       weights: "raw", "ema", or "selected" for whichever did better on validation.
 
     Raises:

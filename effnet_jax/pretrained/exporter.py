@@ -3,21 +3,17 @@
 import dataclasses
 import json
 import pathlib
-import struct
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from effnet_jax import scaling
-from effnet_jax.atomic import whole_file
+from effnet_jax import safetensors, scaling
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained import timm
 from effnet_jax.pretrained.variables import variables
 from effnet_jax.training import checkpoint
-
-_DTYPES = {"float32": "F32", "int64": "I64"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,24 +76,9 @@ def write_safetensors(path: pathlib.Path, exported: Exported) -> None:
       UserError: the file cannot be written there.
     """
     texts = {"format": "pt", "timm": "\n".join(exported.instructions)}
-    header: dict[str, Any] = {
-        "__metadata__": texts | {key: json.dumps(value) for key, value in exported.metadata.items()}
-    }
-    offset = 0
-    for name, array in exported.tensors.items():
-        end = offset + array.nbytes
-        header[name] = {
-            "dtype": _DTYPES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)  # the buffer starts aligned
-    with whole_file(path) as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for array in exported.tensors.values():
-            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    safetensors.write(
+        path, exported.tensors, texts | {key: json.dumps(value) for key, value in exported.metadata.items()}
+    )
 
 
 def _stride_changes(arch: scaling.Architecture, padding: str) -> list[str]:

@@ -1,29 +1,12 @@
 """Reading weight files into {name: array}. Neither torch nor TensorFlow is needed for any but TF checkpoints."""
 
-import json
 import pathlib
-import struct
 from collections.abc import Callable
 
-import ml_dtypes
-import numpy as np
-
+from effnet_jax import safetensors
 from effnet_jax.errors import UserError
 from effnet_jax.pretrained import hdf5, pickled
 from effnet_jax.pretrained.sources import Tensors
-
-_SAFETENSORS_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
 
 
 def read(path: pathlib.Path) -> Tensors:
@@ -44,21 +27,7 @@ def read(path: pathlib.Path) -> Tensors:
 
 
 def _safetensors(path: pathlib.Path) -> Tensors:
-    """Reads the format's header length, JSON header and flat buffer; NumPy alone has no bfloat16."""
-    content = path.read_bytes()
-    try:
-        (length,) = struct.unpack("<Q", content[:8])
-        header = json.loads(content[8 : 8 + length])
-        buffer = memoryview(content)[8 + length :]
-        tensors = {}
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, end = entry["data_offsets"]
-                values = np.frombuffer(buffer[start:end], _SAFETENSORS_DTYPES[entry["dtype"]])
-                tensors[name] = values.reshape(entry["shape"])
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no whole safetensors file ({error})") from error
-    return tensors
+    return safetensors.read(path)[0]
 
 
 def _tensorflow_checkpoint(path: pathlib.Path) -> Tensors:

@@ -9,7 +9,6 @@ so that evaluation and prediction need nothing but the path and read nothing the
 """
 
 import contextlib
-import dataclasses
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -20,7 +19,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from effnet_jax.errors import UserError
+from effnet_jax.training import weights_file
 from effnet_jax.training.state import TrainState, joined
+from effnet_jax.training.weights_file import Loaded
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -192,34 +193,20 @@ def _full_disk(directory: Any, detail: str) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A checkpoint read for inference.
-
-    Attributes:
-      variables: {"params", "batch_stats"}.
-      metadata: what `save` was given.
-      step: updates done.
-      ema: whether `variables` are the moving averages.
-    """
-
-    variables: dict[str, Any]
-    metadata: dict[str, Any]
-    step: int
-    ema: bool
-
-
 def load(path: str | pathlib.Path, weights: str = "selected") -> Loaded:
     """Reads a checkpoint for inference.
 
     Args:
-      path: a run's workdir, its checkpoints folder, or one step of it. Without a step the selected one
-        (best on validation) is taken, or the newest where nothing was validated.
+      path: a run's workdir, its checkpoints folder, or one step of it; without a step the selected one (best on
+        validation) is taken, or the newest where nothing was validated. Or a file that `weights_file.write` wrote, or
+        the name of a model that comes with the package, such as "half_b0_cifar100".
       weights: "raw", "ema", or "selected" for whichever did better on validation.
 
     Raises:
       UserError: no checkpoint there, a half-written one, or one that is not this project's.
     """
+    if (file := weights_file.find(path)) is not None:
+        return weights_file.read(file, weights)
     directory, step = locate(pathlib.Path(path))
     folder = directory / str(step)
     if not (folder / "_CHECKPOINT_METADATA").is_file() or not (folder / "metadata").is_dir():
@@ -255,7 +242,10 @@ def locate(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     """Finds the checkpoints folder and the step that `path` means; see `load`."""
     path = path.expanduser().absolute()
     if not path.exists():
-        raise UserError(f"there is no checkpoint at {path}: that path does not exist")
+        raise UserError(
+            f"there is no checkpoint at {path}: that path does not exist; models that come with effnet_jax: "
+            f"{', '.join(weights_file.names())}"
+        )
     if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
         return path.parent, int(path.name)
     directory = path / FOLDER if (path / FOLDER).is_dir() else path
