@@ -51,6 +51,13 @@ def select_platform(platform_name: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def accelerator_is_there() -> bool:
+    """Whether this machine has a GPU or TPU that JAX may use, told without starting JAX."""
+    if os.environ.get("JAX_PLATFORMS", "").lower() == "cpu":
+        return False
+    return any(map(os.path.exists, ("/dev/nvidia0", "/dev/nvidiactl", "/dev/accel0", "/dev/vfio/0", "/dev/kfd")))
+
+
 def _flags() -> dict[str, str]:
     flags = {_EXTRA_OPTIONS: f"{_LOOP_BYTES}={1 << 40}"}
     processor = pathlib.Path("/proc/cpuinfo")

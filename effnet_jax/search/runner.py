@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.search import forecast
 from effnet_jax.search.layout import RUNS
 from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task, locked
 from effnet_jax.search.storage import open_storage, persistent
@@ -100,6 +101,8 @@ def run_study(
     queue = persistent(lambda: Queue(study, tasks, workdir, retry_failed))
     on_change(_outcomes(queue, tasks))
     print(f"study     {name}: {persistent(queue.count_done)} of {len(tasks)} done", flush=True)
+    costs = {task.name: forecast.cost(task.config) for task in tasks}
+    first_steps = _first_steps(queue, costs)
     with StopRequest() as stop:
         while not persistent(queue.finished):
             if stop.requested:
@@ -109,14 +112,14 @@ def run_study(
             with _claimed(queue) as claim:
                 if claim is not None:
                     print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
-                    _run(study, claim)
+                    _run(study, claim, first_steps)
                     if records is not None and (claim.folder / records_lib.RESULTS).exists():
                         records_lib.keep(claim.folder, records / claim.task.name)
                     gc.collect()  # a run's compiled programs and data are in cycles, and the next run wants the memory
             if claim is None:
                 time.sleep(POLL_SECONDS)
             else:
-                _tell_progress(queue, claim.task.name, len(tasks))
+                _tell_progress(queue, claim.task.name, costs)
                 on_change(_outcomes(queue, tasks))
     outcomes = _outcomes(queue, tasks)
     on_change(outcomes)  # other workers may have had the last tasks
@@ -152,10 +155,31 @@ class _claimed:
         return self._context.__exit__(*error)
 
 
-def _run(study: optuna.Study, claim: Claim) -> None:
+def _first_steps(queue: Queue, costs: dict[str, int]) -> Callable[[str, float], None]:
+    """Returns what says, once, how long the whole study takes at the speed of a run's first steps."""
+    said = []
+
+    def tell(name: str, seconds: float) -> None:
+        if said:
+            return
+        said.append(name)
+        latest = persistent(queue.latest)
+        left = [task for task in costs if task not in latest or not queue.is_final(latest[task])]
+        whole = forecast.in_words(forecast.seconds_left(costs, {name: seconds}, left))
+        print(f"forecast  {whole} for the {len(left)} runs left, by the first steps of this one", flush=True)
+
+    return tell
+
+
+def _run(study: optuna.Study, claim: Claim, first_steps: Callable[[str, float], None]) -> None:
     """Trains one task; a trial that fails in a way of its own is recorded and the study goes on."""
     try:
-        results = train_and_evaluate(claim.task.config, claim.folder, on_validation=_reporter(claim))
+        results = train_and_evaluate(
+            claim.task.config,
+            claim.folder,
+            on_training=lambda seconds: first_steps(claim.task.name, seconds),
+            on_validation=_reporter(claim),
+        )
     except optuna.TrialPruned:
         persistent(lambda: study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True))
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -256,18 +280,18 @@ def _outcome(task: Task, trial: FrozenTrial | None, queue: Queue) -> Outcome:
     return Outcome(task, state, accuracy, attributes.get(REASON, ""), attributes.get(RESULTS, {}))
 
 
-def _tell_progress(queue: Queue, name: str, total: int) -> None:
+def _tell_progress(queue: Queue, name: str, costs: dict[str, int]) -> None:
     """Says how the last task ended, how many are done and when the rest may be."""
     latest = persistent(queue.latest)
     mine, states = latest[name], [trial.state for trial in latest.values()]
     ended = f"validation accuracy {mine.value:.4f}" if mine.state == TrialState.COMPLETE else mine.state.name.lower()
     if mine.state == TrialState.FAIL:
         ended = f"failed: {mine.user_attrs.get(REASON, 'taken over by another worker')}"
-    done = persistent(queue.count_done)
-    seconds = [t.user_attrs[RESULTS]["wall_seconds"] for t in latest.values() if RESULTS in t.user_attrs]
+    left = [task for task in costs if task not in latest or not queue.is_final(latest[task])]
+    seconds = {task: t.user_attrs[RESULTS]["wall_seconds"] for task, t in latest.items() if RESULTS in t.user_attrs}
     eta = ""
-    if seconds and done < total:
+    if seconds and left:
         workers = 1 + sum(state == TrialState.RUNNING for state in states)
-        minutes = (total - done) * sum(seconds) / len(seconds) / workers / 60
-        eta = f", about {minutes:.0f} min left with {workers} worker{'s' if workers > 1 else ''}"
-    print(f"trial     {name}: {ended}; {done} of {total} done{eta}", flush=True)
+        time_left = forecast.in_words(forecast.seconds_left(costs, seconds, left) / workers)
+        eta = f", about {time_left} left with {workers} worker{'s' if workers > 1 else ''}"
+    print(f"trial     {name}: {ended}; {len(costs) - len(left)} of {len(costs)} done{eta}", flush=True)

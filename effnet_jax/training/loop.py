@@ -26,6 +26,7 @@ def train_and_evaluate(
     folder: str | pathlib.Path,
     *,
     overwrite: bool = False,
+    on_training: Callable[[float], None] = lambda seconds: None,
     on_validation: Callable[[int, float], None] = lambda step, accuracy: None,
 ) -> dict[str, Any]:
     """Trains a model, or goes on training it, and evaluates it on the test split at the end.
@@ -35,6 +36,7 @@ def train_and_evaluate(
       folder: the run's workdir. A run of the same config in it is resumed at its newest checkpoint and
         ends with the same parameters and metrics as one never interrupted; a finished one is not repeated.
       overwrite: drop a run that is already there.
+      on_training: called whenever training is logged, with the seconds that all steps take at the speed of the last.
       on_validation: called with the step and the better of raw and EMA accuracy after each validation; what it
         raises ends the run, which can be gone on with.
 
@@ -62,7 +64,7 @@ def train_and_evaluate(
         with RunLog(folder, run.step, setup.plan.num_train_steps) as log:
             for line in _announcement(config, setup, run.step):
                 log.say(line)
-            run.train(log, stop, on_validation)
+            run.train(log, stop, on_training, on_validation)
             results = run.finish(log)
     if distributed.is_first():
         title = f"{config.model.name} on {config.dataset.name}"
@@ -87,7 +89,13 @@ class _Run:
         self.step = int(self._state.step)
         self._feeds = setup.feeds(self.step, data_state)
 
-    def train(self, log: RunLog, stop: StopRequest, on_validation: Callable[[int, float], None]) -> None:
+    def train(
+        self,
+        log: RunLog,
+        stop: StopRequest,
+        on_training: Callable[[float], None],
+        on_validation: Callable[[int, float], None],
+    ) -> None:
         """Runs the updates that are left, with everything that is due between them.
 
         At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl. What is validated
@@ -112,7 +120,7 @@ class _Run:
                 log.restart_clock()
 
             if plan.is_due(plan.log_every, self.step):
-                self._log_training(log)
+                on_training(plan.num_train_steps * plan.batch_size / self._log_training(log))
             validation = None
             if plan.is_due(plan.eval_every, self.step):
                 self._state = self._setup.recompute(self._state)
@@ -170,7 +178,8 @@ class _Run:
             "command": environment.command(),
         }
 
-    def _log_training(self, log: RunLog) -> None:
+    def _log_training(self, log: RunLog) -> float:
+        """Returns images/s."""
         sums = jax.device_get(self._state.metrics)
         self._check_finite()
         figures = metrics.rates(sums) | {
@@ -180,6 +189,7 @@ class _Run:
         log.record(self.step, self._setup.plan.epoch(self.step), "train", figures)
         self._state = self._state.replace(metrics=self._setup.zero_metrics())
         log.restart_clock()
+        return figures["images_per_second"]
 
     def _evaluate(self, state: TrainState, split: str) -> dict[str, float]:
         """Figures of the raw weights and, prefixed with "ema_", of their moving averages."""

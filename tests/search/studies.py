@@ -8,7 +8,7 @@ import zlib
 
 import ml_collections
 
-from configs import grid_search, study_single_axis
+from configs import default, grid_search, study_single_axis
 from effnet_jax import catalog
 from effnet_jax import config as config_lib
 from effnet_jax.search.queue import Task
@@ -19,12 +19,16 @@ STEPS = 5
 
 
 def tasks(names=NAMES) -> list[Task]:
-    return [
-        Task(f"{name}_seed0", {"letter": name, "seed": 0}, ml_collections.ConfigDict({"name": name})) for name in names
-    ]
+    return [Task(f"{name}_seed0", {"letter": name, "seed": 0}, _config(name)) for name in names]
 
 
-def train(config, folder, on_validation, seconds: float = 0.0) -> dict:
+def _config(name: str) -> ml_collections.ConfigDict:
+    config = default.get_config()
+    config.name = name
+    return config
+
+
+def train(config, folder, on_validation, seconds: float = 0.0, **_) -> dict:
     """Stands in for `train_and_evaluate`: counts steps in a file, so that a resumed run goes on with them."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +48,7 @@ def train(config, folder, on_validation, seconds: float = 0.0) -> dict:
     }  # fmt: skip
 
 
-def pretend(config, folder, on_validation, seconds: float = 0.0) -> dict:
+def pretend(config, folder, on_validation, on_training=lambda seconds: None, seconds: float = 0.0) -> dict:
     """Stands in for `train_and_evaluate`: writes the files of a run without training, slowly if asked to."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +63,7 @@ def pretend(config, folder, on_validation, seconds: float = 0.0) -> dict:
     hits = 0.3 + zlib.crc32(f"{model}{config.dataset.resolution}{config.seed}".encode()) % 1000 / 4000
     figures = {"count": 180, "loss": 2.0, "accuracy": hits, "top5_accuracy": hits + 0.3}
     records = []
+    on_training(60.0 * counts.macs / 1e6)
     for step in range(1, STEPS + 1):
         time.sleep(seconds / STEPS)
         events = {"train": {"images_per_second": 100.0, "learning_rate": 0.1}, "validation": {}}

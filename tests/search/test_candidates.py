@@ -110,12 +110,21 @@ def run(*arguments):
 
 
 def test_the_dry_run():
-    listed = json.loads(run("--json").stdout)
+    full = "--config=configs/grid_search.py"
+    listed = json.loads(run(full, "--json").stdout)
     assert listed[0].keys() >= {"alpha", "beta", "gamma", "product", "macs", "parameters"}
     assert PAPER in [(row["alpha"], row["beta"], row["gamma"]) for row in listed]
-    assert "(the paper's)" in run().stdout
-    refused = run("--config.search.tolerance=0", "--config.search.step=0.3")
+    assert "(the paper's)" in run(full).stdout
+    refused = run(full, "--config.search.tolerance=0", "--config.search.step=0.3")
     assert refused.returncode == 2 and refused.stderr.startswith("error: no grid point")
+
+
+def test_without_an_accelerator_the_command_as_it_is_takes_the_small_search_and_says_so(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    done = run()
+    assert len(done.stdout.splitlines()) == 1 + len(found_for(grid_search_cpu.get_config()))
+    assert "configs/grid_search_cpu.py" in done.stderr and "no accelerator" in done.stderr
+    assert not run("--config=configs/grid_search_cpu.py").stderr, "who names it knows"
 
 
 def test_the_dry_run_loads_nothing_heavy_and_counts_fast():

@@ -12,7 +12,7 @@ import pytest
 
 from effnet_jax import create_model, report
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.search import grid_search, runner
+from effnet_jax.search import forecast, grid_search, runner
 from effnet_jax.training.records import FILES, keep
 from tests.search import studies
 
@@ -86,10 +86,10 @@ def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsy
     """Half of the records, an empty workdir: the other half is trained, and the report is the same."""
     trained, records = [], tmp_path / "records"
 
-    def counting(config, folder, on_validation):
+    def counting(config, folder, on_validation, **more):
         if not (pathlib.Path(folder) / "results.json").exists():
             trained.append(pathlib.Path(folder).name)
-        return studies.pretend(config, folder, on_validation)
+        return studies.pretend(config, folder, on_validation, **more)
 
     folders = sorted((pretended / "runs").glob("*_seed?"))
     for folder in folders[::2]:
@@ -114,11 +114,35 @@ def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsy
     assert {path: path.read_bytes() for path in records.rglob("*.json")} == before, "and stay as they are"
 
 
+def test_after_its_first_steps_a_search_says_how_long_it_takes(tmp_path, monkeypatch, capsys):
+    """A pretended run takes a minute a million MACs by its first steps, and one second in the end."""
+    monkeypatch.setattr(runner, "train_and_evaluate", studies.pretend)
+    results = grid_search.search(studies.wider_search(), tmp_path)
+    minutes = sum(2 * row["macs"] for row in results["ranking"]) / 1e6
+    said = [line for line in capsys.readouterr().out.splitlines() if "forecast" in line]
+    count = 2 * len(results["ranking"])
+    assert said == [
+        f"forecast  {forecast.in_words(60 * minutes)} for the {count} runs left, by the first steps of this one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3, "3 s"), (600, "10 min"), (36_000, "10.0 h"), (864_000, "10.0 days")]
+)
+def test_durations_in_words(seconds, words):
+    assert forecast.in_words(seconds) == words
+
+
+def test_the_rest_of_a_study_by_runs_of_other_sizes():
+    costs = {"small": 10, "large": 30, "next": 20}
+    assert forecast.seconds_left(costs, {"small": 1.0, "large": 3.0}, ["next"]) == pytest.approx(2.0)
+
+
 def test_a_search_that_was_stopped_has_a_report_of_what_is_done(tmp_path, monkeypatch):
-    def stopped(config, folder, on_validation):
+    def stopped(config, folder, on_validation, **more):
         if len(list(pathlib.Path(folder).parent.glob("*/results.json"))) == allowed:
             raise RunInterrupted("stopped")
-        return studies.pretend(config, folder, on_validation)
+        return studies.pretend(config, folder, on_validation, **more)
 
     monkeypatch.setattr(runner, "train_and_evaluate", stopped)
     for allowed, says in ((0, "Nothing is chosen"), (8, "Best so far: alpha")):

@@ -85,7 +85,7 @@ def test_what_was_interrupted_comes_before_what_nobody_has_begun(tmp_path, monke
     """A machine that is lent for minutes would else end with halves of every task."""
     begun = []
 
-    def interrupted_at_first(config, folder, on_validation):
+    def interrupted_at_first(config, folder, on_validation, **_):
         begun.append(config.name)
         if len(begun) == 2:
             raise RunInterrupted("stopped")
@@ -140,7 +140,7 @@ def test_a_worker_of_the_same_workdir_that_stands_still_keeps_its_trial(tmp_path
 
 
 def failing(errors):
-    def train(config, folder, on_validation):
+    def train(config, folder, on_validation, **_):
         if config.name in errors:
             raise errors[config.name]
         return studies.train(config, folder, on_validation)
@@ -175,7 +175,7 @@ def test_what_is_no_failure_of_the_trial_ends_the_worker_and_leaves_the_task(err
 def test_a_stop_that_comes_while_a_run_ends_stops_the_study(tmp_path, monkeypatch):
     """As when the last evaluation is running: that run is finished, and no other begun."""
 
-    def told_to_stop_at_its_end(config, folder, on_validation):
+    def told_to_stop_at_its_end(config, folder, on_validation, **_):
         with StopRequest():
             results = studies.train(config, folder, on_validation)
             if config.name == "b":

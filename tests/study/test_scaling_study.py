@@ -65,7 +65,7 @@ def test_finished_runs_are_skipped_and_another_study_is_refused(undisturbed, mon
 
 
 def test_a_failed_run_is_a_gap_with_its_reason(tmp_path, monkeypatch):
-    def train(config, folder, on_validation):
+    def train(config, folder, on_validation, **_):
         if config.model.width_multiplier == 0.5:
             raise UserError("the loss became non-finite at step 3")
         return studies.pretend(config, folder, on_validation)
@@ -87,5 +87,5 @@ def test_refused(tmp_path, monkeypatch):
         study(tmp_path, monkeypatch, train=failing)
 
 
-def failing(config, folder, on_validation):
+def failing(config, folder, on_validation, **_):
     raise UserError("no")

@@ -45,11 +45,11 @@ def test_refused(run, tmp_path):
     damaged.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(UserError, match="holds raw weights alone"):
         effnet_jax.load(file, "ema")
-    with pytest.raises(UserError, match="another program.*import_weights"):
+    with pytest.raises(UserError, match=r"another program.*import_weights"):
         effnet_jax.load(foreign)
     with pytest.raises(UserError, match="no whole safetensors"):
         effnet_jax.load(damaged)
-    with pytest.raises(UserError, match=f"does not exist.*come with effnet_jax: .*{NAME}"):
+    with pytest.raises(UserError, match=rf"does not exist.*come with effnet_jax: .*{NAME}"):
         effnet_jax.load("no_such_model")
 
 
