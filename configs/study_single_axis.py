@@ -14,12 +14,26 @@ from configs import b0_cifar100
 
 
 def member(
-    model: str = "efficientnet_b0", depth: float = 1.0, width: float = 1.0, resolution: float = 1.0, match: str = ""
+    model: str = "efficientnet_b0",
+    depth: float = 1.0,
+    width: float = 1.0,
+    resolution: float = 1.0,
+    match: str = "",
+    factor: float = 0.0,
+    learning_rate: float = 1.0,
+    seeds: int = 0,
 ) -> ml_collections.ConfigDict:
-    """One model: multipliers on the baseline's run, and the axis along which to match MACs, if any."""
+    """One model: multipliers on the baseline's run, and the axis along which to match MACs, if any.
+
+    These are `factor` times the baseline's, or those of `study.match_to` where it is 0. `seeds` are the first so many
+    of the study's; 0 are all.
+    """
     return ml_collections.ConfigDict(
-        {"model": model, "depth": depth, "width": width, "resolution": resolution, "match": match}
-    )
+        {
+            "model": model, "depth": depth, "width": width, "resolution": resolution, "match": match,
+            "factor": factor, "learning_rate": learning_rate, "seeds": seeds,
+        }
+    )  # fmt: skip
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -121,7 +121,7 @@ def _study(folder: pathlib.Path) -> Collection:
     by_name = {run.name: run for run in read_runs(folder / RUNS)}
     groups = []
     for member in study["members"]:
-        names = {seed: run_name(member["name"], seed) for seed in study["seeds"]}
+        names = {seed: run_name(member["name"], seed) for seed in member.get("seeds", study["seeds"])}
         groups.append(
             _group(
                 member["name"], member["axis"], member["model"],

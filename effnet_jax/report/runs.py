@@ -10,12 +10,12 @@ from effnet_jax.config import LOCATION_KEYS, read
 from effnet_jax.errors import UserError
 from effnet_jax.training import metrics
 
-FULL_EPOCHS = 30  # configs/default.py; what trains for less is called reduced
+FULL_EPOCHS = 15  # what a study trains at least, its learning rate brought to its end; less is called reduced
 MOST_HELD_OUT = 0.25  # of the images trained on; who holds out more has made the data smaller
 # What a run's seed, model and size are told by; the rest of its config is the recipe.
 OWN_KEYS = (
     "seed", "model.name", "model.depth_multiplier", "model.width_multiplier", "model.stage_strides",
-    "dataset.resolution",
+    "dataset.resolution", "optimizer.learning_rate",
 )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ from effnet_jax import baselines, catalog
 from effnet_jax.errors import UserError
 
 AXES = ("depth", "width", "resolution")
-STEP = 0.01  # between the multipliers that are tried when matching MACs
+STEP = 0.005  # between the multipliers that are tried when matching MACs
 MOST = 16.0  # of them
+LEAST_OF_BASELINES = 0.05  # they are narrowed to the cost of small EfficientNets, which are only scaled up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +22,13 @@ class Member:
       name: unique in the study.
       axis: "baseline", "depth", "width", "resolution" or "compound"; of another model than the study's, its name.
       model: of the catalog.
-      depth, width, resolution: multipliers on the baseline's run.
+      depth, width, resolution: multipliers on the baseline's run; depth and width of a ResNet or DenseNet on the
+        published ones.
       matched_to: the member whose MACs this one was made to have, or an empty string.
       pixels: side of the input.
       macs, parameters: of the model.
+      learning_rate: multiplier on that of the baseline's run.
+      seeds: of its runs.
     """
 
     name: str
@@ -37,13 +41,16 @@ class Member:
     pixels: int
     macs: int
     parameters: int
+    learning_rate: float
+    seeds: tuple[int, ...]
 
 
 def members(study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> list[Member]:
     """Lists the models of a study, in the order of its config.
 
     A member with `match` set to an axis is scaled along that axis until its MACs come closest to those of
-    `study.match_to`: the paper's single-axis models are cheaper than its compound one when counted.
+    `study.match_to`, or to its `factor` times the baseline's: the paper's single-axis models are cheaper than its
+    compound one when counted.
 
     Args:
       study: `study` of configs/study_single_axis.py.
@@ -61,35 +68,50 @@ def member(name: str, study: ml_collections.ConfigDict, train: ml_collections.Co
     """Returns one of them; see `members`."""
     row = study.members[name]
     given = {axis: float(row[axis]) for axis in AXES}
-    if min(given.values()) <= 0:
+    if min(*given.values(), row.learning_rate) <= 0:
         raise UserError(f"config.study.members.{name}: multipliers must be positive, got {given}")
+    if not 0 <= row.seeds <= len(study.seeds):
+        raise UserError(f"config.study.members.{name}.seeds is from 0, all, to {len(study.seeds)}, got {row.seeds}")
+    own = {"learning_rate": row.learning_rate, "seeds": tuple(study.seeds)[: row.seeds or None]}
     if not row.match:
-        return _made(name, row.model, given, train)
+        return _made(name, row.model, given, train, **own)
     if row.match not in AXES:
         raise UserError(f"config.study.members.{name}.match is one of {', '.join(AXES)}, not {row.match!r}")
-    if study.match_to not in study.members or study.members[study.match_to].match:
-        raise UserError(f"config.study.match_to={study.match_to!r} must name a member that matches no other itself")
-    target = member(study.match_to, study, train).macs
-    make = lambda multiplier: _made(name, row.model, given | {row.match: multiplier}, train, study.match_to)  # noqa: E731
-    closest = min(_upwards(make, target), key=lambda made: abs(made.macs - target))
+    matched_to, target = _target(row.factor, study, train)
+    make = lambda multiplier: _made(  # noqa: E731
+        name, row.model, given | {row.match: multiplier}, train, matched_to=matched_to, **own
+    )
+    least = LEAST_OF_BASELINES if row.model in baselines.NAMES else 1.0
+    closest = min(_upwards(make, target, least), key=lambda made: abs(made.macs - target))
     ratio = closest.macs / target
     if abs(ratio - 1) > study.match_tolerance:
         raise UserError(
-            f"no {row.match} gives config.study.members.{name} the MACs of {study.match_to} within "
+            f"no {row.match} gives config.study.members.{name} the MACs of {matched_to} within "
             f"{study.match_tolerance:g}; the closest, {getattr(closest, row.match):g}, has {ratio:.3f} of them: change "
             "the baseline's resolution or strides, or raise config.study.match_tolerance"
         )
     return closest
 
 
+def _target(factor: float, study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> tuple[str, int]:
+    """What those with `match` are matched to, in words, and its MACs."""
+    if factor:
+        baseline = _made("", train.model.name, dict.fromkeys(AXES, 1.0), train, learning_rate=1.0, seeds=())
+        return f"{factor:g} baselines", round(factor * baseline.macs)
+    if study.match_to not in study.members or study.members[study.match_to].match:
+        raise UserError(f"config.study.match_to={study.match_to!r} must name a member that matches no other itself")
+    return study.match_to, member(study.match_to, study, train).macs
+
+
 def scaled(train: ml_collections.ConfigDict, member: Member) -> ml_collections.ConfigDict:
     """Returns a copy of the baseline's config for a run of the member."""
     config = train.copy_and_resolve_references()
     config.model.name = member.model
-    config.model.depth_multiplier = round(train.model.depth_multiplier * member.depth, 10)
-    config.model.width_multiplier = round(train.model.width_multiplier * member.width, 10)
+    width, depth = _multipliers(train, member.model, member.width, member.depth)
+    config.model.width_multiplier, config.model.depth_multiplier = width, depth
     config.model.stage_strides = _stage_strides(train, member.model)
     config.dataset.resolution = member.pixels
+    config.optimizer.learning_rate = train.optimizer.learning_rate * member.learning_rate
     return config
 
 
@@ -105,34 +127,47 @@ def as_table(found: list[Member]) -> str:
     return "\n".join(lines)
 
 
-def _upwards(make: Callable[[float], Member], target: int) -> Iterator[Member]:
+def _upwards(make: Callable[[float], Member], target: int, least: float) -> Iterator[Member]:
     """Yields ever larger members until they cost twice the target."""
-    for index in range(round((MOST - 1) / STEP)):
-        member = make(round(1 + index * STEP, 10))
+    for index in range(round((MOST - least) / STEP)):
+        member = make(round(least + index * STEP, 10))
         yield member
         if member.macs > 2 * target:
             return
 
 
 def _made(
-    name: str, model: str, by: dict[str, float], train: ml_collections.ConfigDict, matched_to: str = ""
+    name: str,
+    model: str,
+    by: dict[str, float],
+    train: ml_collections.ConfigDict,
+    *,
+    learning_rate: float,
+    seeds: tuple[int, ...],
+    matched_to: str = "",
 ) -> Member:
     published = catalog.relative_resolution(model, train.model.name)
     pixels = round(train.dataset.resolution * by["resolution"] * published)
     arch = catalog.architecture(
         model,
-        round(train.model.width_multiplier * by["width"], 10),
-        round(train.model.depth_multiplier * by["depth"], 10),
+        *_multipliers(train, model, by["width"], by["depth"]),
         train.model.stem_stride,
         _stage_strides(train, model),
     )
     counts = arch.count(pixels, train.model.num_classes)
     scaled_axes = [axis for axis in AXES if by[axis] != 1]
     axis = model if model != train.model.name else "baseline"
-    if scaled_axes:
+    if scaled_axes and model not in baselines.NAMES:
         axis = scaled_axes[0] if len(scaled_axes) == 1 else "compound"
     return Member(name, axis, model, **by, matched_to=matched_to, pixels=pixels, macs=counts.macs,
-                  parameters=counts.parameters)  # fmt: skip
+                  parameters=counts.parameters, learning_rate=learning_rate, seeds=seeds)  # fmt: skip
+
+
+def _multipliers(train: ml_collections.ConfigDict, model: str, width: float, depth: float) -> tuple[float, float]:
+    """Width and depth as the run's config has them; those of ResNets and DenseNets are on the published sizes."""
+    if model in baselines.NAMES:
+        return width, depth
+    return round(train.model.width_multiplier * width, 10), round(train.model.depth_multiplier * depth, 10)
 
 
 def _stage_strides(train: ml_collections.ConfigDict, model: str) -> tuple[int, ...] | None:

@@ -71,11 +71,13 @@ def run(
 
 
 def tasks(config: ml_collections.ConfigDict, found: list[Member]) -> list[Task]:
-    """Returns the runs of the study: every member with every seed."""
-    return with_seeds(
+    """Returns the runs of the study: every member with each of its seeds."""
+    listed = with_seeds(
         [Task(member.name, {"member": member.name}, members_lib.scaled(config.train, member)) for member in found],
         config.study.seeds,
     )
+    seeds = {member.name: member.seeds for member in found}
+    return [task for task in listed if task.params["seed"] in seeds[task.params["member"]]]
 
 
 def _content(config: ml_collections.ConfigDict, found: list[Member], outcomes: list[Outcome]) -> dict[str, Any]:

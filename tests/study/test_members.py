@@ -6,10 +6,18 @@ import sys
 
 import pytest
 
-from configs import study_axes, study_family, study_family_cpu, study_single_axis, study_single_axis_cpu
+from configs import (
+    study_axes,
+    study_baselines_cpu,
+    study_family,
+    study_family_cpu,
+    study_single_axis,
+    study_single_axis_cpu,
+)  # fmt: skip
 from effnet_jax import catalog, scaling
 from effnet_jax.errors import UserError
 from effnet_jax.report import published
+from effnet_jax.study import scaling_study
 from effnet_jax.study.members import members, scaled
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -62,9 +70,36 @@ def test_the_axes_are_those_of_figure_3():
         assert tuple(getattr(member, axis) for member in found if member.axis == axis) == values
 
 
-def test_the_reduced_studies_stand():
-    assert len(found_for(study_single_axis_cpu.get_config())) == 8
-    assert set(found_for(study_family_cpu.get_config())) == {"b0", "b1", "b2", "resnet50", "resnet152", "densenet201"}
+def test_the_small_studies_compare_at_equal_cost():
+    config = study_single_axis_cpu.get_config()
+    found = found_for(config)
+    for name in ("depth_matched", "width_matched", "resolution_matched", "compound_matched"):
+        assert abs(found[name].macs / found["baseline"].macs / 4 - 1) <= 0.05, name
+        assert found[name].seeds == config.study.seeds and len(found[name].seeds) == 3
+    for name in ("depth", "width", "compound"):
+        assert (found[name].depth, found[name].width, found[name].resolution) == published.SINGLE_AXIS_SCALES[name]
+        assert found[name].seeds == (0,)
+    family = found_for(study_family_cpu.get_config())
+    for name, member in family.items():
+        factor = 2 ** int(name[3]) if name.startswith("phi") else int(name[-2])
+        assert abs(member.macs / family["phi0"].macs / factor - 1) <= 0.07, name
+    assert {m.model for m in family.values()} == {"efficientnet_b0", "resnet50", "resnet152", "densenet201"}
+
+
+def test_a_baselines_multipliers_are_on_its_published_size_and_its_rate_on_the_studys():
+    config = study_baselines_cpu.get_config()
+    found = found_for(config)
+    run = scaled(config.train, found["resnet50_shallow_24px_low"])
+    assert (run.model.depth_multiplier, run.dataset.resolution) == (0.3, 24)
+    assert run.optimizer.learning_rate == pytest.approx(0.25 * config.train.optimizer.learning_rate)
+    assert {member.axis for member in found.values()} == {"resnet50", "resnet152", "densenet201"}
+
+
+def test_a_member_with_fewer_seeds_has_fewer_runs():
+    config = study_single_axis_cpu.get_config()
+    names = [task.name for task in scaling_study.tasks(config, members(config.study, config.train))]
+    assert names.count("width_seed0") == 1 and "width_seed1" not in names
+    assert {"width_matched_seed0", "width_matched_seed1", "width_matched_seed2"} < set(names)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +108,7 @@ def test_the_reduced_studies_stand():
         ({"match_tolerance": 1e-6}, "no depth gives config.study.members.depth_matched the MACs of compound"),
         ({"match_to": "nothing"}, "match_to='nothing' must name a member"),
         ({"match_to": "width_matched"}, "must name a member that matches no other"),
+        ({"members": {"width": {"seeds": 4}}}, "members.width.seeds is from 0, all, to 3, got 4"),
         ({"members": {"width": {"width": -1.0}}}, "members.width: multipliers must be positive"),
         ({"members": {"width_matched": {"match": "height"}}}, "width_matched.match is one of depth, width, resolution"),
     ],
