@@ -13,6 +13,12 @@ from effnet_jax.search.layout import RUNS, SEARCH_FILE, STUDY_FILE, run_name
 from effnet_jax.search.ranking import estimate
 
 MAX_NAMED = 4
+LEARNING_RATE = "optimizer.learning_rate"
+STUDIES = {
+    "single_axis": "One axis against compound scaling",
+    "axes": "Scaling one axis at a time",
+    "family": "The family and its baselines",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +138,7 @@ def _study(folder: pathlib.Path) -> Collection:
             )
         )  # fmt: skip
     _refuse_strangers(folder, by_name)
-    kinds = {
-        "single_axis": "One axis against compound scaling",
-        "axes": "Scaling one axis at a time",
-        "family": "The family and its baselines",
-    }
-    title = f"{kinds[study['kind']]}: {study['model']} on {study['dataset']}"
+    title = f"{STUDIES[study['kind']]}: {study['model']} on {study['dataset']}"
     return Collection(study["kind"], title, study["command"], tuple(groups))
 
 
@@ -221,14 +222,18 @@ def _group(
 
 
 def _check_one_recipe(folder: pathlib.Path, found: Collection) -> None:
-    """Figures of different data or recipes do not belong into one table."""
-    first, *others = found.runs
-    for run in others:
-        changes = changed_between(first.recipe, run.recipe)
+    """Figures of different data or recipes do not belong into one table.
+
+    A study says itself which learning rate its members have.
+    """
+    own = {LEARNING_RATE} if found.kind in STUDIES else set()
+    first, *others = ({k: v for k, v in run.recipe.items() if k not in own} for run in found.runs)
+    for run, recipe in zip(found.runs[1:], others):
+        changes = changed_between(first, recipe)
         if changes:
             shown = "; ".join(changes[:MAX_NAMED])
             raise UserError(
-                f"{folder} mixes runs of different recipes ({first.name} and {run.name} differ in {shown}); "
+                f"{folder} mixes runs of different recipes ({found.runs[0].name} and {run.name} differ in {shown}); "
                 "put those of one recipe into a folder of their own"
             )
 

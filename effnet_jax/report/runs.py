@@ -15,7 +15,7 @@ MOST_HELD_OUT = 0.25  # of the images trained on; who holds out more has made th
 # What a run's seed, model and size are told by; the rest of its config is the recipe.
 OWN_KEYS = (
     "seed", "model.name", "model.depth_multiplier", "model.width_multiplier", "model.stage_strides",
-    "dataset.resolution", "optimizer.learning_rate",
+    "dataset.resolution",
 )  # fmt: skip
 
 

@@ -82,6 +82,7 @@ def _values(found: Collection) -> dict[str, Any]:
         "models": [
             {
                 "name": group.name, "axis": group.axis, "model": group.model, "scales": group.scales,
+                "learning_rates": sorted({run.config[collection.LEARNING_RATE] for run in group.runs}),
                 "matched_to": group.matched_to, "resolution": group.pixels, "macs": group.macs,
                 "parameters": group.parameters, "training_minutes": group.training_minutes, "missing": group.missing,
                 **{

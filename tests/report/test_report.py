@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import default, study_axes, study_family_cpu
+from configs import default, study_axes, study_family
 from effnet_jax import report
 from effnet_jax.errors import UserError
 from effnet_jax.report import collection, published, runs
@@ -31,12 +31,14 @@ def workdirs(tmp_path_factory):
     """A study of each kind, a search and plain runs."""
     root = tmp_path_factory.mktemp("runs")
     single = studies.tiny_study()
-    family, axes = study_family_cpu.get_config(), study_axes.get_config()
+    family, axes = study_family.get_config(), study_axes.get_config()
     family.study.seeds = axes.study.seeds = (0,)
     axes.train = studies.tiny_search().train
     for name in list(axes.study.members):
         if name not in ("baseline", "width_1p4", "depth_2", "depth_3", "resolution_1p3"):
             del axes.study.members[name]
+    for name in ("b3", "b4", "b5", "b6", "b7"):
+        del family.study.members[name]
     family.train.model.num_classes = 10
     family.train.dataset.update(name="digits", validation_examples=180)
     with pytest.MonkeyPatch.context() as patch:
