@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: quickstart test test-quick lowest test-slow notebook parity benchmark gpu-pack lint format clean help
+.PHONY: results quickstart test test-quick lowest test-slow notebook parity benchmark gpu-pack lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
@@ -17,6 +17,7 @@ help:
 	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
+	@echo "make results      go on with all that results/ shows; finished runs are not trained again (days on 2 cores)"
 	@echo "make gpu-pack     pack CIFAR-100 and wheels for scripts/gpu_jobs.sh on a GPU machine without a network"
 	@echo "make lint         ruff check and format check"
 	@echo "make format       ruff format"
@@ -80,6 +81,9 @@ benchmark: $(PEERS_INSTALLED)
 
 # What a bare GPU machine without a network needs: the data, and the pure-Python packages that its image lacks.
 GPU_PYTHON := 3.12
+results: $(INSTALLED)
+	$(BIN)/python scripts/results.py
+
 gpu-pack: $(INSTALLED)
 	$(BIN)/python scripts/gpu_pack.py pack gpu_pack
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \

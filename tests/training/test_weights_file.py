@@ -16,7 +16,7 @@ from tests.checkpoints import LABELS, write_checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "half_b0_cifar100"
-RECORD = json.loads((ROOT / "results/recipes/runs/half_b0_sgd_40_epochs/results.json").read_text())
+RECORD = json.loads((ROOT / "results/recipes/runs/half_b0_cifar100_seed0/results.json").read_text())
 PREPARED = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "cifar100"
 
 
