@@ -15,6 +15,7 @@ from effnet_jax.cam.registry import Method
 from effnet_jax.cam.wishes import Wish
 
 SANITY = "randomised"  # Spearman with the maps of the wholly randomised model
+RIVALS = ("random", "gaussian")  # the controls that a method has to beat
 Scores = dict[str, np.ndarray]  # measure -> one figure an image
 
 
@@ -98,13 +99,24 @@ def _joined(parts: Sequence[Scores]) -> Scores:
 
 
 def summary(scores: dict[str, Scores]) -> list[dict[str, Any]]:
-    """Returns a row a method: {"method", measure: {"mean", "interval", "count"}}; the interval is a half-width."""
+    """Returns a row a method: {"method", measure: {"mean", "interval", "count", "ahead_of"}}.
+
+    The interval is a half-width. "ahead_of", of a method, holds for each of `RIVALS` the mean difference to it on the
+    same images, positive where the method is better, and the ends of its 95 % bootstrap interval.
+    """
     rows = []
     for name, measures in scores.items():
         row: dict[str, Any] = {"method": name}
         for measure, values in measures.items():
             mean, interval = faithfulness.mean_and_interval(values)
             row[measure] = {"mean": mean, "interval": interval, "count": len(values)}
+            if name not in CONTROLS and measure in faithfulness.HIGHER_IS_BETTER:
+                sign = 1 if faithfulness.HIGHER_IS_BETTER[measure] else -1
+                differences = {rival: sign * (values - scores[rival][measure]) for rival in RIVALS}
+                row[measure]["ahead_of"] = {
+                    rival: [float(found.mean()), *faithfulness.bootstrap_interval(found)]
+                    for rival, found in differences.items()
+                }
         rows.append(row)
     return rows
 
@@ -121,14 +133,34 @@ _COLUMNS = {
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Returns `summary` as a table of means and half-widths of their 95 % confidence intervals."""
+    """Returns `summary` as two tables: means with half-widths of their 95 % confidence intervals, and each method
+    beside the controls."""
     lines = ["| map | " + " | ".join(heading for heading, _ in _COLUMNS.values()) + " |", "|---" * 7 + "|"]
     for row in rows:
         cells = [_cell(row.get(measure), factor) for measure, (_, factor) in _COLUMNS.items()]
         lines.append(
             f"| {row['method']}{' (control)' if row['method'] in CONTROLS else ''} | " + " | ".join(cells) + " |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_duels(rows)])
+
+
+def _duels(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The differences to the controls on the same images, and whether zero is outside their intervals."""
+    columns = {measure: _COLUMNS[measure] for measure in faithfulness.HIGHER_IS_BETTER}
+    heading = " | ".join(heading.rstrip(" ↓↑") for heading, _ in columns.values())
+    lines = [f"| better than its control by | {heading} |", "|---" * (1 + len(columns)) + "|"]
+    for row in rows:
+        for rival in RIVALS if row["method"] not in CONTROLS else ():
+            cells = [_duel(row[measure]["ahead_of"][rival], factor) for measure, (_, factor) in columns.items()]
+            lines.append(f"| {row['method']} against {rival} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _duel(ahead: Sequence[float], factor: int) -> str:
+    mean, low, high = (factor * value for value in ahead)
+    digits = 1 if factor == 100 else 3
+    verdict = "yes" if low > 0 else "worse" if high < 0 else "no"
+    return f"{verdict}: {mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def _cell(figure: dict[str, float] | None, factor: int) -> str:

@@ -105,6 +105,19 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(1.96 * spread / np.sqrt(len(values)))
 
 
+def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Returns the ends of the 95 % percentile bootstrap interval of the mean of [N] values (Efron 1979).
+
+    With differences of two maps on the same images this is the paired bootstrap: the spread between images, which both
+    share, drops out.
+    """
+    values = np.asarray(values, np.float64)
+    generator = np.random.default_rng(seed)
+    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def _area(confidence: Confidence, before: jax.Array, after: jax.Array, ranks: jax.Array) -> jax.Array:
     """Area (trapezoids over 0..1) under the confidence while pixels of `before` turn, best first, into `after`."""
     counts = [round(step * ranks[0].size / STEPS) for step in range(STEPS + 1)]

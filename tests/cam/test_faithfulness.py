@@ -10,7 +10,7 @@ import scipy.sparse
 from scipy.sparse.linalg import spsolve
 
 from effnet_jax import sharding
-from effnet_jax.cam import controls, faithfulness, imputation, sanity
+from effnet_jax.cam import controls, evaluation, faithfulness, imputation, sanity
 from effnet_jax.cam.imputation import impute
 
 SIDE = 16
@@ -152,6 +152,38 @@ def test_controls():
     assert gaussian.argmax() == 40 and gaussian[4, 4] > gaussian[4, 0] > gaussian[0, 0]
     one, other = (np.asarray(controls.random_map(k, 1, (4, 4), (9, 9))) for k in jax.random.split(KEY))
     assert np.abs(one - other).max() > 0.1
+
+
+def test_the_bootstrap_interval_is_scipys():
+    values = np.random.default_rng(0).exponential(size=60)
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", random_state=1
+    ).confidence_interval
+    np.testing.assert_allclose(faithfulness.bootstrap_interval(values), theirs, rtol=0.02)
+
+
+def test_methods_are_compared_with_controls_image_by_image():
+    """A spread between images that method and control share says nothing about which is better."""
+    rng = np.random.default_rng(0)
+    image, noise = rng.normal(0, 1, 100), rng.normal(0, 0.01, (4, 100))
+    every = lambda values: dict.fromkeys(faithfulness.HIGHER_IS_BETTER, values)  # noqa: E731
+    scores = {
+        "grad_cam": every(image + noise[0] + 0.02),
+        "random": every(image + noise[1]),
+        "gaussian": every(image + noise[2] + 0.02),
+        "ones": every(image + noise[3]),
+    }
+    row, *controls = evaluation.summary(scores)
+    mean, low, high = row["insertion"]["ahead_of"]["random"]
+    assert 0 < low < mean < high < 0.03 and row["insertion"]["interval"] > 0.1
+    assert row["deletion"]["ahead_of"]["random"][2] < 0, "more is worse there"
+    low, high = row["insertion"]["ahead_of"]["gaussian"][1:]
+    assert low < 0 < high
+    assert all("ahead_of" not in control["insertion"] for control in controls)
+    table = evaluation.as_markdown([row, *controls])
+    random, gaussian = (line for line in table.splitlines() if " against " in line)
+    assert random.split(" | ")[3].startswith("worse: ") and random.split(" | ")[4].startswith("yes: +0.02")
+    assert " no: " in gaussian and "yes" not in gaussian
 
 
 def test_spearman_is_scipys():
