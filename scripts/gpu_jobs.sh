@@ -3,11 +3,10 @@
 #
 #   make gpu-pack                        # here: the data in two parts and the wheels that are missing there
 #   scripts/gpu_jobs.sh A OUT [SECONDS]  # there; carry gpu_pack/wheels and gpu_pack/part0: benchmarks
-#   scripts/gpu_jobs.sh D OUT            # there; carry gpu_pack/part1: installs and unpacks, which B and R do otherwise
+#   scripts/gpu_jobs.sh D OUT            # there; carry gpu_pack/part1: installs and unpacks, which B and C do otherwise
 #   scripts/gpu_jobs.sh B OUT [SECONDS]  # there: configs/b0_cifar100_best.py, EPOCHS of it or as many as fit
-#   scripts/gpu_jobs.sh R OUT [SECONDS]  # there: the recipes of scripts/gpu_recipes.txt, AT_ONCE of them side by side
-#   STUDIES="grid_search:grid_search_cpu:6" scripts/gpu_jobs.sh C OUT [SECONDS]  # there: six workers of a search
-# After D, B, C and R may run side by side: one compiles while the other computes.
+#   STUDIES="grid_search:grid_search_cpu:2" scripts/gpu_jobs.sh C OUT [SECONDS]  # there: two workers of a search
+# After D, B and C may run side by side: one compiles while the other computes.
 #
 # Each job has a limit of its own and leaves its record in OUT as soon as it ends: OUT/<part>.tar.gz, one file a part.
 # SECONDS is what the whole part may take. REHEARSE=1 does two steps a job, on whatever device there is.
@@ -133,18 +132,7 @@ C)
   gather
   ;;
 D) data ;;
-R)
-  data
-  at_once=${AT_ONCE:-4}
-  while read -r name config overrides; do
-    [ -z "$name" ] && continue
-    while (($(jobs -rp | wc -l) >= at_once)); do wait -n; keep; done
-    # shellcheck disable=SC2086  # the overrides are words
-    run "$name" "$limit" "$config" --config.steps_per_dispatch=117 $overrides &
-  done <scripts/gpu_recipes.txt
-  wait
-  ;;
-*) echo "error: no part $part; choose A, B, C, D or R" >&2; exit 2 ;;
+*) echo "error: no part $part; choose A, B, C or D" >&2; exit 2 ;;
 esac
 keep
 say "done; $out/$part.tar.gz is $(du -k "$out/$part.tar.gz" | cut -f1) KB"
