@@ -16,6 +16,7 @@ MAX_QUEUED_DISPATCHES = 1
 _GARBAGE_THRESHOLDS = 20_000, 10, 10
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
+_YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 _EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
 
 
@@ -29,6 +30,7 @@ def prepare_process() -> None:
       An XLA_FLAGS of the user's that names the option wins.
     * A loop whose body is plain arithmetic becomes one kernel, as XLA makes of loops over a kilobyte: a step then
       costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
+    * From JAX 0.11 on XLA is told to leave sums out of its YNNPACK calls: with them some ResNets in bfloat16 gave NaN.
     * A flag that the installed XLA does not know is left out, and stderr says so; see `xla_flags`.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
       A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
@@ -60,6 +62,8 @@ def accelerator_is_there() -> bool:
 
 def _flags() -> dict[str, str]:
     flags = {_EXTRA_OPTIONS: f"{_LOOP_BYTES}={1 << 40}"}
+    if xla_flags.jaxlib_version() >= (0, 11):
+        flags[_YNN_FUSIONS] = "-reduce"
     processor = pathlib.Path("/proc/cpuinfo")
     if processor.exists() and "avx512f" in processor.read_text():
         flags[_VECTOR_WIDTH] = "512"

@@ -24,6 +24,8 @@ VARIABLE = "XLA_FLAGS"
 _CHILD = "import jax; jax.devices('cpu')"
 _CHILD_SECONDS = 120
 
+_NO_OPTIMISATION = {"xla_backend_optimization_level": 0}
+
 _answers: dict[str, bool] = {}  # what this process has found out already
 
 
@@ -52,6 +54,17 @@ def known(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Returns those flags, or compiler options of the same names, that the installed XLA knows."""
     _find_out(flags)
     return {name: value for name, value in flags.items() if _answers[name]}
+
+
+def quick_compile() -> dict[str, Any]:
+    """Returns compiler options for a program that runs once: no optimisation, where this XLA can be told so."""
+    return known(_NO_OPTIMISATION)
+
+
+def jaxlib_version() -> tuple[int, ...]:
+    """Returns the installed version as numbers, () where it is not known."""
+    numbers = _version().split(".")[:3]
+    return tuple(map(int, numbers)) if all(number.isdigit() for number in numbers) else ()
 
 
 def _find_out(flags: Mapping[str, Any]) -> None:

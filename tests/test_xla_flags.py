@@ -97,3 +97,11 @@ def test_a_script_starts_although_xla_has_dropped_its_flag():
 def test_the_flags_of_the_scripts_are_those_of_this_xla():
     """Where one fails here, look for what has taken its place: it was there for speed."""
     assert xla_flags.known(runtime._flags()) == runtime._flags()
+
+
+def test_an_option_of_the_compiler_that_is_not_known_stops_no_program(monkeypatch, tiny_config):
+    from effnet_jax.training import setup
+
+    monkeypatch.setattr(xla_flags, "_NO_OPTIMISATION", {UNKNOWN: 0})
+    assert xla_flags.quick_compile() == {}
+    assert int(setup.build(tiny_config).fresh_state().step) == 0

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from effnet_jax import xla_flags
 from effnet_jax.benchmark.case import Case
 from effnet_jax.cam.registry import METHODS
 from effnet_jax.models.registry import create_model
@@ -21,7 +22,7 @@ class JaxCam:
         self._images = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32), case.dtype)
         init = jax.jit(
             lambda key: self._model.init(key, self._images[:1], train=False),
-            compiler_options={"xla_backend_optimization_level": 0},
+            compiler_options=xla_flags.quick_compile(),
         )
         self._variables = init(jax.random.key(0))
         self._infer = jax.jit(lambda variables, images: self._model.apply(variables, images, train=False))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from effnet_jax import xla_flags
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.naive import NaiveEfficientNet
 from effnet_jax.models.registry import create_model
@@ -44,7 +45,7 @@ class JaxImplementation:
         # Quick to compile: this runs once, and a random generator for each kernel takes long to optimise.
         init = jax.jit(
             lambda key: model.init(key, self._batch[0][:1], train=False),
-            compiler_options={"xla_backend_optimization_level": 0},
+            compiler_options=xla_flags.quick_compile(),
         )
         self._variables = init(jax.random.key(0))
         if name != OURS:

@@ -82,7 +82,7 @@ class ChainClassifier(nn.Module):
         x = fmap
         for _, module in self._chain()[start:]:
             x = module(x, train)
-        pooled = jnp.mean(x, axis=(1, 2), dtype=self.numerics.param_dtype)
+        pooled = jnp.mean(_written(x), axis=(1, 2), dtype=self.numerics.param_dtype)
         return self.classifier(self.dropout(pooled, deterministic=not train))
 
     def scopes(self) -> dict[str, str]:
@@ -133,6 +133,15 @@ def _run(
         if name in wanted:
             maps[name] = x
     return x, maps
+
+
+def _written(x: jax.Array) -> jax.Array:
+    """Returns the same map, on a CPU as an array of its own before anything is summed.
+
+    XLA of JAX 0.11 and 0.12 else makes one YNNPACK call of the last layers and their mean, which gives NaN for some
+    ResNets in bfloat16. Scripts also tell XLA not to, see `runtime`; a library cannot.
+    """
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 def _images_at_once(shape: tuple[int, ...]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from effnet_jax import environment, sharding
+from effnet_jax import environment, sharding, xla_flags
 from effnet_jax.architecture import Counts
 from effnet_jax.data import datasets, pipeline, sources
 from effnet_jax.data.augment.augmentation import Augmentation
@@ -28,10 +28,6 @@ from effnet_jax.training.state import TrainState, create_state, empty_metrics, i
 from effnet_jax.training.statistics import Recomputation
 from effnet_jax.training.step import make_update
 from effnet_jax.training.transfer import Origin
-
-# Initialisation runs once but holds a random generator for each kernel, which takes XLA's full optimisation
-# longer to compile than the training step of a small model.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 
 # (state, what the steps read, number of updates) -> (state, a small array to wait for)
 TrainSteps = Callable[[TrainState, pipeline.Feed, int], tuple[TrainState, jax.Array]]
@@ -183,7 +179,10 @@ class _Learning:
 def _state_from(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, initialise: Callable[[], Any], learning: _Learning
 ) -> Callable[[dict[Path, np.ndarray]], TrainState]:
-    @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh), compiler_options=QUICK_COMPILE)
+    # Holding a random generator for each kernel, it takes longer to optimise than the training step of a small model.
+    quick = xla_flags.quick_compile()
+
+    @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh), compiler_options=quick)
     def state_from(kept: dict[Path, jax.Array]) -> TrainState:
         variables = unflatten_dict(flatten_dict(initialise()) | kept)
         return create_state(variables, learning.tx, ema=config.ema_decay > 0, freezing=learning.freezing)

@@ -6,12 +6,11 @@ import jax
 import numpy as np
 import optax
 
-from effnet_jax import create_model
+from effnet_jax import create_model, xla_flags
 from effnet_jax.benchmark.naive import NaiveEfficientNet
 from effnet_jax.training.step import cross_entropy
 
 CLASSES, BATCH = 10, 4
-QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 
 
 def models(dtype: str):
@@ -65,7 +64,7 @@ def test_twenty_training_steps_have_the_same_losses_in_float64():
     with jax.enable_x64(True):
         fast, naive = models("float64")
         images, labels = data("float64", 24)
-        init = jax.jit(lambda key: fast.init(key, images, train=False), compiler_options=QUICK_COMPILE)
+        init = jax.jit(lambda key: fast.init(key, images, train=False), compiler_options=xla_flags.quick_compile())
         variables = init(jax.random.key(0))
         ours = losses(fast, variables, images, labels, 20)
         plain = losses(naive, variables, images, labels, 20)
@@ -76,7 +75,7 @@ def test_twenty_training_steps_have_the_same_losses_in_float64():
 def test_the_first_gradients_agree_in_float32():
     fast, naive = models("float32")
     images, labels = data("float32", 29)
-    init = jax.jit(lambda key: fast.init(key, images, train=False), compiler_options=QUICK_COMPILE)
+    init = jax.jit(lambda key: fast.init(key, images, train=False), compiler_options=xla_flags.quick_compile())
     variables = init(jax.random.key(0))
     ours, plain = (
         jax.jit(jax.grad(lambda params, model=model: loss(model, params, variables["batch_stats"], images, labels)[0]))(

@@ -7,9 +7,8 @@ import numpy as np
 import optax
 
 import effnet_jax
-from effnet_jax import sharding
+from effnet_jax import sharding, xla_flags
 from effnet_jax.models.layers import BatchNorm, Numerics
-from effnet_jax.training.setup import QUICK_COMPILE
 from effnet_jax.training.state import create_state
 from effnet_jax.training.step import make_update
 
@@ -49,7 +48,8 @@ def one_step(model, device_count, accumulation_steps=1, batch=None):
     batch = whole_batch() if batch is None else batch
     count = len(batch["label"])
     init = jax.jit(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False), compiler_options=QUICK_COMPILE
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False),
+        compiler_options=xla_flags.quick_compile(),
     )
     variables = init()
     state = sharding.put_replicated(jax.tree.map(np.asarray, create_state(variables, tx, ema=False)), mesh)
