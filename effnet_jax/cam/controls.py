@@ -9,7 +9,7 @@ from effnet_jax.cam.base import finish
 
 
 def random_map(key: jax.Array, count: int, grid: tuple[int, int], size: tuple[int, int]) -> jax.Array:
-    """Uniform noise on the grid of the head map, resized like a real map: float32 [count, *size] in [0, 1]."""
+    """Uniform noise on the grid of the layer, resized like a real map: float32 [count, *size] in [0, 1]."""
     return finish(jax.random.uniform(key, (count, *grid)), size, raw=False)
 
 

@@ -74,7 +74,7 @@ class Evaluation:
         for method in methods:
             raw = self.explainer.raw_maps(method, images, targets, self.layer, self.explainer.variables)
             yield method.name, base.finish(raw, size, raw=False)
-        grid = self.explainer.head_map
+        grid = self.explainer.map_size(self.layer)  # as fine as the maps that have to beat them
         for name, control in CONTROLS.items():
             yield name, control(key, len(images), grid, size)
 

@@ -38,10 +38,9 @@ class Explainer:
         explain = lambda v, x: method(self.net.model, v, x, None, layer, raw=True)  # noqa: E731
         jax.eval_shape(explain, self.net.variables, self.one_image)
 
-    @functools.cached_property
-    def head_map(self) -> tuple[int, int]:
-        """Height and width of the head map."""
-        below = lambda v, x: base.features(self.net.model, v, x, base.HEAD)  # noqa: E731
+    def map_size(self, layer: str | None) -> tuple[int, int]:
+        """Height and width of the map at a layer; without one, of the head map."""
+        below = lambda v, x: base.features(self.net.model, v, x, layer or base.HEAD)  # noqa: E731
         return jax.eval_shape(below, self.net.variables, self.one_image).shape[1:3]
 
     def replicate(self, variables: Any) -> Any:

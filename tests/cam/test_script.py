@@ -7,11 +7,12 @@ import subprocess
 import sys
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from effnet_jax.cam import drawing, pictures, session
+from effnet_jax.cam import drawing, evaluation, pictures, session
 from effnet_jax.cam.wishes import Wish, find_class
 from effnet_jax.errors import UserError
 from tests.checkpoints import LABELS
@@ -98,6 +99,21 @@ def test_several_checkpoints_and_faithfulness(run_folder, folder):
     assert rows["grad_cam"]["road"]["mean"] == pytest.approx(np.mean([score["road"] for score in scores]))
     assert "| random (control) |" in result.table and "other_run" in result.table
     assert record["faithfulness"][names[0]] == record["faithfulness"]["other_run"], "the same weights"
+
+
+def test_the_random_control_is_as_fine_as_the_maps(run_folder, folder):
+    """A coarse random map keeps whole objects, a fine one does not: figures of different grids say nothing."""
+    explainer = session._load(request(run_folder, folder / "out"))[0]
+    fine = explainer.map_size("stem")
+    assert fine[0] > 2 * explainer.map_size(None)[0]
+    grids = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            evaluation.CONTROLS, "random", lambda key, count, grid, size: grids.append(grid) or jnp.ones((count, *size))
+        )
+        some = [str(folder / f"{i}.png") for i in range(3)]
+        session.run(request(run_folder, folder / "out", evaluate=True, images=some, layer="stem"))
+    assert set(grids) == {fine}
 
 
 def test_refusals(run_folder, folder):
