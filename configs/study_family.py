@@ -8,7 +8,7 @@ pixels, B7 86. The baselines have their stem for small images.
 
 import ml_collections
 
-from configs import b0_cifar100, study_single_axis
+from configs import cifar100, study_single_axis
 from configs.study_single_axis import member
 
 
@@ -21,5 +21,5 @@ def get_config() -> ml_collections.ConfigDict:
         members[f"b{index}"] = member(f"efficientnet_b{index}")
     for name in ("resnet50", "resnet152", "densenet201"):
         members[name] = member(name)
-    config.train = b0_cifar100.get_config()
+    config.train = cifar100.get_config()
     return config

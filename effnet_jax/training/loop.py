@@ -120,7 +120,9 @@ class _Run:
                 log.restart_clock()
 
             if plan.is_due(plan.log_every, self.step):
-                on_training(plan.num_train_steps * plan.batch_size / self._log_training(log))
+                speed = self._log_training(log)
+                if speed:  # none for the first steps, which compiled
+                    on_training(plan.num_train_steps * plan.batch_size / speed)
             validation = None
             if plan.is_due(plan.eval_every, self.step):
                 self._state = self._setup.recompute(self._state)
