@@ -1,5 +1,6 @@
 """XLA's flags: one that the installed XLA does not know is left out and named; JAX starts all the same."""
 
+import functools
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from effnet_jax import runtime, xla_flags
+from effnet_jax import runtime, scaling, xla_flags
 
 KNOWN, UNKNOWN = "xla_backend_optimization_level", "xla_of_another_version"
 
@@ -105,3 +106,19 @@ def test_an_option_of_the_compiler_that_is_not_known_stops_no_program(monkeypatc
     monkeypatch.setattr(xla_flags, "_NO_OPTIMISATION", {UNKNOWN: 0})
     assert xla_flags.quick_compile() == {}
     assert int(setup.build(tiny_config).fresh_state().step) == 0
+
+
+@pytest.mark.parametrize("what", ["cam", "models"])
+def test_nor_does_it_stop_a_benchmark(what, monkeypatch):
+    from effnet_jax.benchmark import jax_cam, jax_models
+    from effnet_jax.benchmark.case import OURS, Case
+    from effnet_jax.models.registry import create_model
+    from tests import short
+
+    module = {"cam": jax_cam, "models": jax_models}[what]
+    monkeypatch.setattr(module, "create_model", functools.partial(create_model, width_multiplier=0.25))
+    monkeypatch.setattr(scaling, "round_repeats", short.two_blocks)
+    monkeypatch.setattr(xla_flags, "_NO_OPTIMISATION", {UNKNOWN: 0})
+    monkeypatch.setattr(xla_flags, "_accepted", lambda questions: [not flags for flags in questions])
+    case = Case("efficientnet_b0", "inference", 1, 64)
+    jax_cam.JaxCam("inference", case) if what == "cam" else jax_models.JaxImplementation(OURS, case)

@@ -73,7 +73,7 @@ class ChainClassifier(nn.Module):
             x, maps = self._run_in_turns(x, size, early, wanted.values())
         x, later = _run(self._chain()[early : last + 1], x, train, wanted.values())
         maps |= later
-        return {name: maps[resolved] for name, resolved in wanted.items()}
+        return {name: _written(maps[resolved]) for name, resolved in wanted.items()}
 
     def head(self, fmap: jax.Array, train: bool = False, layer: str = HEAD) -> jax.Array:
         """Maps a feature map of `layer` to logits [N, num_classes] through the rest of the network."""
@@ -136,11 +136,15 @@ def _run(
 
 
 def _written(x: jax.Array) -> jax.Array:
-    """Returns the same map, on a CPU as an array of its own before anything is summed.
+    """Returns the same map; in half precision on a CPU it is written to memory before anything reads it.
 
-    XLA of JAX 0.11 and 0.12 else makes one YNNPACK call of the last layers and their mean, which gives NaN for some
-    ResNets in bfloat16. Scripts also tell XLA not to, see `runtime`; a library cannot.
+    XLA of JAX 0.11 and 0.12 makes one YNNPACK call of a sum and the layers before it. In bfloat16 that call gives NaN
+    for `sum(relu(conv(relu(x))))`: both activations read one zero, and with any other number in one of them the sum is
+    right. So whatever leaves the chain and may be summed passes here. In float32 the sum is right, and nothing changes.
+    Scripts also tell XLA to leave sums out of these calls, see `runtime`; a library cannot.
     """
+    if x.dtype.itemsize > 2:
+        return x
     return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 

@@ -44,7 +44,7 @@ def losses(model, variables, images, labels, steps: int) -> list[float]:
     """Losses of a training run with SGD and momentum."""
     tx = optax.sgd(0.05, momentum=0.9)
     # XLA's own loops of a grouped convolution in float64 take seconds where LLVM leaves them as they are.
-    optimised = {"xla_backend_optimization_level": 3} if isinstance(model, NaiveEfficientNet) else None
+    optimised = xla_flags.known({"xla_backend_optimization_level": 3}) if isinstance(model, NaiveEfficientNet) else None
 
     @functools.partial(jax.jit, compiler_options=optimised)
     def step(params, stats, slots):

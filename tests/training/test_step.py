@@ -164,4 +164,5 @@ def test_update_for_accelerators_equals_the_one_for_cpus(tx, monkeypatch):
 
     on_cpu = after_three_steps()
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, default, **_: default(*arguments))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), on_cpu, after_three_steps())
+    # A weight near zero is what larger ones left when they cancelled, to within their rounding.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), on_cpu, after_three_steps())

@@ -1,0 +1,59 @@
+"""Every family in bfloat16, compiled whole: what is summed over a map is finite and near float32.
+
+XLA:CPU may make one call of the last layers and the sum that follows; see `chain._written`. As for a user of the
+library, no flag tells it not to.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import effnet_jax
+from effnet_jax import baselines, scaling
+from tests import short
+
+SMALL = {"width_multiplier": 0.25}
+MODELS = {"efficientnet_b0": SMALL, "resnet50": {}, "resnet152": {}, "densenet201": {}}
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """Every kind of layer once or twice, at the channels of the real networks."""
+    monkeypatch.setitem(baselines.RESNET_BLOCKS, "resnet50", (2, 1, 2))
+    monkeypatch.setitem(baselines.RESNET_BLOCKS, "resnet152", (1, 2, 1))
+    monkeypatch.setitem(baselines.DENSENET_BLOCKS, "densenet201", (2, 3))
+    monkeypatch.setattr(scaling, "round_repeats", short.two_blocks)
+
+
+def pooled(fmap):
+    return jnp.mean(fmap, axis=(1, 2), dtype=jnp.float32)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sums_over_maps_in_bfloat16_are_those_of_float32(name):
+    full, half = (
+        effnet_jax.create_model(name, 7, stem_stride=1, allow_1x1_map=True, dtype=dtype, **MODELS[name])
+        for dtype in ("float32", "bfloat16")
+    )
+    images = jax.random.normal(jax.random.key(0), (2, 13, 13, 3))
+    variables = jax.jit(lambda key: full.init(key, images, train=False))(jax.random.key(1))
+    layers = full.layer_names
+
+    @jax.jit
+    def in_float32(variables, images):
+        maps = full.apply(variables, images, layers, method="intermediates")
+        return full.apply(variables, images, train=False), jax.tree.map(pooled, maps)
+
+    def in_bfloat16(layer):
+        # A program for each layer: where a map has more readers than its mean, XLA keeps the two apart.
+        mean = jax.jit(lambda v, x: pooled(half.apply(v, x, layer=layer, method="features")))
+        return mean(variables, images)
+
+    logits, means = in_float32(variables, images)
+    found = {"logits": jax.jit(lambda v, x: half.apply(v, x, train=False))(variables, images)}
+    found |= {layer: in_bfloat16(layer) for layer in layers}
+    for what, expected in {"logits": logits, **means}.items():
+        assert np.isfinite(found[what]).all(), what
+        tolerance = 0.1 * np.abs(expected).max()
+        np.testing.assert_allclose(found[what], expected, rtol=0, atol=tolerance, err_msg=what)
