@@ -47,11 +47,11 @@ class Program:
     config: str = ""
 
 
-def checkpoint(several: bool = False) -> flags.FlagHolder:
+def checkpoint(several: bool = False, needed: bool = True) -> flags.FlagHolder:
     """Defines `--checkpoint`; `several` lets it be repeated."""
     if several:
         return flags.DEFINE_multi_string("checkpoint", None, f"{CHECKPOINT.rstrip('.')}; several are compared.")
-    return flags.DEFINE_string("checkpoint", None, CHECKPOINT)
+    return flags.DEFINE_string("checkpoint", None, CHECKPOINT if needed else f"{CHECKPOINT} Default: none.")
 
 
 def weights() -> flags.FlagHolder:

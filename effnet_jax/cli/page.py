@@ -61,7 +61,9 @@ def _module(name: str):
 def _usage(name: str, program: Program, columns: int) -> list[str]:
     first = program.first.name if program.first is not None else None
     words = ["usage:", invocation.of_program(name)]
-    words += [value_of(flags.FLAGS[flag.name]) for flag in program.needed if flag.name == first]
+    if first is not None:
+        value = value_of(flags.FLAGS[first])
+        words.append(value if first in [flag.name for flag in program.needed] else f"[{value}]")
     words += [program.rest] if program.rest else []
     words += [f"--{_option(flags.FLAGS[flag.name])}" for flag in program.needed if flag.name != first]
     return textwrap.wrap(" ".join([*words, "[options]"]), columns, subsequent_indent=" " * 4, break_on_hyphens=False)
