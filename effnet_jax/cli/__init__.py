@@ -12,7 +12,16 @@ from effnet_jax.cli.options import (
     weights,
     workdir,
 )
-from effnet_jax.cli.process import EXIT_BAD_INPUT, EXIT_OK, EXIT_SOME_INPUTS_FAILED, fail, run, wants_help
+from effnet_jax.cli.process import (
+    EXIT_BAD_INPUT,
+    EXIT_OK,
+    EXIT_SOME_INPUTS_FAILED,
+    execute,
+    fail,
+    prepare,
+    run,
+    wants_help,
+)
 
 __all__ = [
     "EXIT_BAD_INPUT",
@@ -23,8 +32,10 @@ __all__ = [
     "checkpoint",
     "config",
     "data_dir",
+    "execute",
     "fail",
     "loaded",
+    "prepare",
     "records",
     "refuse",
     "run",

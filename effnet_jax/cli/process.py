@@ -1,10 +1,11 @@
 """A program from its start to its exit code: help, options, one-line errors."""
 
 import errno
+import functools
 import logging as std_logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import flags, logging
@@ -18,30 +19,23 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs the program `name` of `effnet_jax.programs` and exits.
-
-    Exit code 0, or what its `main` returns; 2 with one line on stderr for anything a user can mend. Other exceptions
-    keep their traceback.
+    """Runs the program `name` of `effnet_jax.programs`, or prints its help, and exits as `execute` says.
 
     Args:
       name: of its module.
       argv: options and arguments; None takes those of the process.
     """
-    from effnet_jax.cli import page, parsing
+    execute(functools.partial(_start, name, list(sys.argv[1:] if argv is None else argv)))
 
-    argv = list(sys.argv[1:] if argv is None else argv)
+
+def execute(main: Callable[[], int | None]) -> NoReturn:
+    """Calls `main` and exits.
+
+    Exit code 0, or what it returns; 2 with one line on stderr for anything a user can mend. Other exceptions keep
+    their traceback.
+    """
     try:
-        program = parsing.load(name)
-        if wants_help(argv):
-            print(page.of(name, program), flush=True)
-            sys.exit(EXIT_OK)
-        arguments = parsing.parse(name, program, argv)
-        logging.set_verbosity(logging.ERROR)
-        logging.use_absl_handler()
-        # A failed asynchronous write is reported once, by us; asyncio would add a traceback for each array.
-        std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
-        runtime.prepare_process()
-        code = program.main(arguments) or EXIT_OK
+        code = main() or EXIT_OK
         sys.stdout.flush()
     except (flags.Error, UserError) as error:
         fail(str(error))
@@ -56,6 +50,27 @@ def run(name: str, argv: Sequence[str] | None = None) -> NoReturn:
             raise
         fail(f"the disk is full ({error.filename or 'no file name'}); free some space and start again")
     sys.exit(code)
+
+
+def prepare() -> None:
+    """Sets logging and the process up; call it before JAX is imported."""
+    logging.set_verbosity(logging.ERROR)
+    logging.use_absl_handler()
+    # A failed asynchronous write is reported once, by us; asyncio would add a traceback for each array.
+    std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
+    runtime.prepare_process()
+
+
+def _start(name: str, argv: list[str]) -> int | None:
+    from effnet_jax.cli import page, parsing
+
+    program = parsing.load(name)
+    if wants_help(argv):
+        print(page.of(name, program))
+        return EXIT_OK
+    arguments = parsing.parse(name, program, argv)
+    prepare()
+    return program.main(arguments)
 
 
 def wants_help(argv: Sequence[str]) -> bool:
