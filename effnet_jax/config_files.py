@@ -29,7 +29,7 @@ def find(wanted: str) -> str:
     What is there under that path goes before a name. Both may carry an argument, as in `cifar100.py:efficientnet_b8`.
 
     Raises:
-      UserError: there is neither.
+      UserError: there is neither, or the file is no Python.
     """
     path, colon, argument = wanted.partition(":")
     if not pathlib.Path(path).is_file():
@@ -38,6 +38,8 @@ def find(wanted: str) -> str:
             near = did_you_mean(name.name, names())
             raise UserError(f"there is no config file {path}{near}; give a file, or a name such as b0_cifar100")
         path = str(folder() / f"{name.name}.py")
+    elif pathlib.Path(path).suffix != ".py":
+        raise UserError(f"{path} is no config: that is a Python file which defines get_config()")
     return path + colon + argument
 
 
@@ -47,10 +49,17 @@ def shown(name: str) -> str:
 
 
 def keys(path: str) -> list[str]:
-    """Returns the keys of the config at a path as `find` returns it, "model.name" and so on."""
+    """Returns the keys of the config at a path as `find` returns it, "model.name" and so on.
+
+    Raises:
+      UserError: the file is no config.
+    """
     make_importable()
     file, *argument = path.split(":", 1)
-    return list(config.flatten(runpy.run_path(file)["get_config"](*argument)))
+    defined = runpy.run_path(file)
+    if "get_config" not in defined:
+        raise UserError(f"{file} is no config: it defines no get_config()")
+    return list(config.flatten(defined["get_config"](*argument)))
 
 
 def make_importable() -> None:

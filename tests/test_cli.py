@@ -55,6 +55,9 @@ def test_train_needs_a_config_that_exists(tmp_path):
     assert "--config is needed: " in error_of("train.py")
     assert "--config is needed: " in error_of("train.py", "--config.batch_size=8")
     assert "nowhere.py" in error_of("train.py", "--config", tmp_path / "nowhere.py")
+    assert "README.md is no config" in error_of("train.py", "--config", "README.md")
+    (tmp_path / "other.py").write_text("")
+    assert "defines no get_config()" in error_of("train.py", "--config", tmp_path / "other.py")
     assert "did you mean 'quickstart'" in error_of("train.py", "--config", "quickstrat")
 
 
