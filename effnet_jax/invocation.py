@@ -14,8 +14,8 @@ def words() -> list[str]:
     `["python", "scripts/train.py"]`, the script named from the root of the checkout; `["python", "-m", "effnet_jax"]`
     or `["effnet-jax"]`, whose first argument is the name of a program.
     """
-    called = pathlib.Path(sys.argv[0]).absolute()
-    if called.resolve() == _PACKAGE / "__main__.py":
+    called = pathlib.Path(sys.argv[0]).resolve()
+    if called == _PACKAGE / "__main__.py":
         return ["python", "-m", _PACKAGE.name]
     if called.stem == COMMAND:  # .exe on Windows
         return [COMMAND]

@@ -33,7 +33,7 @@ DESCRIBE = (
     + """
 print(program.config)
 print(*(flag.name for flag in program.needed))
-print(*(f"{flag.name}={page.value_of(flag)}" for flag in page.own_flags(name)), sep="\\n")
+print(*(f"{flag.name}={'switch' if flag.boolean else page.value_of(flag)}" for flag in page.own_flags(name)), sep="\\n")
 """
 )
 MISSPELL = (
@@ -117,7 +117,8 @@ def test_help_says_what_it_does_with_an_example_and_every_option(name):
     options = {entry.split()[0]: entry for entry in entries(said)}
     for option, value in described(name)[2].items():
         entry = options.pop(f"--{option}", "") or options.pop(f"--[no]{option}", "")
-        assert f"{option} {value}" in entry, "the name of the value, which is its unit"
+        assert value, f"--{option} says not what its value is called, which is its unit"
+        assert value == "switch" or entry.startswith(f"--{option} {value} "), entry
         assert entry.count("Default: ") + entry.count("Needed") == 1, entry
         for words in ("repeat this option", "<", ".."):  # absl's own, and marks of sentences put together
             assert words not in entry.replace("<name", "").replace("...", ""), entry
