@@ -8,12 +8,13 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: results quickstart test test-quick lowest test-slow notebook parity benchmark gpu-pack lint format clean help
+.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-pack lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
 	@echo "make test-quick   a few of them, and what warns of a deprecation is an error"
 	@echo "make lowest       quickstart and tests with the lowest versions of the requirements, in .venv-lowest"
+	@echo "make test-install build the wheel, install it elsewhere and train two steps from it (a minute, no network)"
 	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
@@ -29,22 +30,22 @@ define check_python
 endef
 PIP := python -m pip install --quiet --disable-pip-version-check
 
-$(INSTALLED): $(REQUIREMENTS) requirements-dev.txt
+$(INSTALLED): requirements.txt requirements-cpu.txt requirements/cuda12.txt requirements/dev.txt
 	$(check_python)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements-dev.txt $(if $(LOWEST_VERSIONS),-c $(LOWEST_VERSIONS))
+	$(BIN)/$(PIP) -r $(REQUIREMENTS) -r requirements/dev.txt $(if $(LOWEST_VERSIONS),-c $(LOWEST_VERSIONS))
 	@touch $@
 
 # Each package at the lower end of its range in the requirements; a constraint knows no extras.
-.venv-lowest.txt: $(REQUIREMENTS) requirements-dev.txt
+.venv-lowest.txt: requirements-cpu.txt requirements/dev.txt
 	sed -nE 's/^([A-Za-z0-9_-]+)(\[[^]]*\])?>=([0-9.]+).*/\1==\3/p' $^ > $@
 
 # The last line wants --no-deps: those packages would pull in a torch of their own choice.
-$(PEERS_INSTALLED): requirements-cpu.txt requirements-dev.txt requirements-peers.txt requirements-peers-nodeps.txt
+$(PEERS_INSTALLED): requirements-cpu.txt requirements/dev.txt requirements/peers.txt requirements/peers-nodeps.txt
 	$(check_python)
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/$(PIP) -r requirements-cpu.txt -r requirements-dev.txt -r requirements-peers.txt
-	$(PEERS)/bin/$(PIP) --no-deps -r requirements-peers-nodeps.txt
+	$(PEERS)/bin/$(PIP) -r requirements-cpu.txt -r requirements/dev.txt -r requirements/peers.txt
+	$(PEERS)/bin/$(PIP) --no-deps -r requirements/peers-nodeps.txt
 	@touch $@
 
 quickstart: $(INSTALLED)
@@ -67,6 +68,9 @@ test-quick: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	XLA_FLAGS= $(BIN)/python -m pytest -m slow
+
+test-install: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow tests/test_install.py
 
 notebook: $(INSTALLED)
 	$(BIN)/jupyter execute --inplace notebooks/compound_scaling.ipynb

@@ -4,13 +4,12 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-import shlex
 import subprocess
-import sys
 
 import jax
 
 import effnet_jax
+from effnet_jax import invocation
 
 COMMIT_VARIABLE = "EFFNET_JAX_COMMIT"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -48,11 +47,8 @@ def commit() -> str | None:
 
 
 def command() -> str:
-    """Returns the command line of this process, the script named from the root of the checkout."""
-    root = pathlib.Path(effnet_jax.__file__).parents[1]
-    script = pathlib.Path(sys.argv[0]).absolute()
-    name = str(script.relative_to(root)) if script.is_relative_to(root) else script.name
-    return shlex.join(["python", name, *sys.argv[1:]])
+    """Returns the command line of this process; see `invocation`."""
+    return invocation.command()
 
 
 def _processor() -> str:

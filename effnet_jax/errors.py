@@ -7,7 +7,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Something the user can put right.
 
-    The message is one sentence that names what is wrong and says what to do. `cli.py` prints it
+    The message is one sentence that names what is wrong and says what to do. `cli` prints it
     on stderr and exits with code 2; every other exception keeps its traceback.
     """
 

@@ -1,87 +1,14 @@
-"""Measures speed and memory, beside other implementations: python scripts/benchmark.py --peers naive,timm
+"""Measures speed and memory, beside other implementations.
 
-`--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
-does so with every peer installed. `--cam` measures class activation maps beside pytorch-grad-cam, and
-`--sections data --resolution 224 --photographs FOLDER` the decoding of photographs beside torchvision and tf.data.
+`--help` says how. The program itself is effnet_jax/programs/benchmark.py.
 """
 
-import datetime
-import json
 import pathlib
-import shlex
 import sys
-from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-
-from effnet_jax import atomic, cli, runtime
-from effnet_jax.benchmark import report, run
-from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
-
-SECTIONS = ("steps", "startup", "memory", "loop", "augment", "data", "operations", "depthwise")
-
-MODEL = flags.DEFINE_string("model", "efficientnet_b0", "Name of the model.")
-MODE = flags.DEFINE_list("mode", list(MODES), "train, inference or both.")
-BATCH_SIZE = flags.DEFINE_multi_integer("batch_size", [32], "Images a step; may be repeated.")
-RESOLUTION = flags.DEFINE_multi_integer("resolution", [64], "Side of the images in pixels; may be repeated.")
-DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "Compute dtype.")
-REMAT = flags.DEFINE_bool("remat", False, "Recompute blocks in the backward pass (ours only).")
-PEER_NAMES = flags.DEFINE_list("peers", [], f"Any of {', '.join(PEERS)}.")
-SUITE = flags.DEFINE_enum("suite", None, list(SUITES), "A fixed set of cases and all sections.")
-SECTION_NAMES = flags.DEFINE_list("sections", None, f"Any of {', '.join(SECTIONS)}; default steps, or all of a suite.")
-CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pytorch-grad-cam if it is installed.")
-DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run; default: JAX's choice.")
-ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each implementation.", lower_bound=1)
-ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "Length of a turn, about.", lower_bound=0.0)
-PHOTOGRAPHS = flags.DEFINE_string(
-    "photographs", None, "Folder of images for the section data; default: the two of scikit-learn."
-)
-PROFILE = flags.DEFINE_string("profile", None, "Keep a trace of our step in this folder (TensorBoard, Perfetto).")
-OUTPUT = flags.DEFINE_string("output", None, "Also write the report there, .md; the data beside it, .json.")
-JSON = flags.DEFINE_bool("json", False, "Print JSON.")
-
-
-def main(arguments: list[str]) -> None:
-    cli.refuse(arguments)
-    check_names("section", SECTION_NAMES.value or [], SECTIONS)
-    check_peers(PEER_NAMES.value)
-    if SUITE.value:
-        chosen = SUITES[SUITE.value]
-    else:
-        chosen = cases(MODEL.value, MODE.value, BATCH_SIZE.value, RESOLUTION.value, DTYPE.value, REMAT.value)
-    if DEVICE.value:
-        runtime.select_platform(DEVICE.value)
-    by_default = list(SECTIONS) if SUITE.value else [] if CAM.value else ["steps"]
-    wanted = [*(SECTION_NAMES.value or by_default), *(["cam"] if CAM.value else [])]
-    if PROFILE.value and "operations" not in wanted:
-        wanted.append("operations")
-    about = {"command": "python " + shlex.join(sys.argv), "date": datetime.date.today().isoformat()}
-    data = run.run(
-        chosen,
-        PEER_NAMES.value,
-        wanted,
-        rounds=ROUNDS.value,
-        round_seconds=ROUND_SECONDS.value,
-        trace_folder=PROFILE.value,
-        photographs=PHOTOGRAPHS.value,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-        keep=lambda found: keep(found | about),
-    )
-    data |= about
-    print(json.dumps(data) if JSON.value else report.markdown(data))
-
-
-def keep(data: dict[str, Any]) -> None:
-    """Writes what is known so far where --output says."""
-    if OUTPUT.value:
-        path = pathlib.Path(OUTPUT.value)
-        texts = {".json": json.dumps(data, indent=1) + "\n", ".md": report.markdown(data)}
-        for suffix, text in texts.items():
-            with atomic.whole_file(path.with_suffix(suffix)) as file:
-                file.write(text.encode())
-
+from effnet_jax import cli
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("benchmark")

@@ -1,7 +1,6 @@
-"""Shows where a model looks: python scripts/cam.py --checkpoint runs/b0_cifar100 --images cat.jpg folder/
+"""Shows where a model looks: class activation maps.
 
-Without --images, a sample of the test split. Writes overlays, raw maps, cam.json and a contact sheet, the path of
-which is the last line. Files that cannot be read are named on stderr and skipped; the exit code is then 1.
+`--help` says how. The program itself is effnet_jax/programs/cam.py.
 """
 
 import pathlib
@@ -9,61 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-
 from effnet_jax import cli
 
-CHECKPOINT = flags.DEFINE_multi_string("checkpoint", None, "A run, or one of its steps; repeat to compare several.")
-IMAGES = flags.DEFINE_multi_string("images", [], "Files, folders or patterns; more may follow after a space.")
-METHOD = flags.DEFINE_list("method", ["grad_cam"], "One or several of effnet_jax.cam.METHODS, by commas.")
-LAYER = flags.DEFINE_string("layer", None, "A layer of the model (default the head map), such as stage5.")
-TARGET = flags.DEFINE_string("target", "prediction", "prediction, label, a class by name or index, or A:B (A not B).")
-TOP_K = flags.DEFINE_integer("top_k", 1, "A map for each of the k most probable classes.", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", "runs/cam", "Folder for the pictures.")
-MAPS_ONLY = flags.DEFINE_bool("maps_only", False, "Leave the images, which may not be yours to pass on, out.")
-EVALUATE = flags.DEFINE_bool("evaluate", False, "Measure faithfulness, beside maps that know nothing.")
-SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Without --images: what to sample.")
-NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "Without --images: so many are drawn.", lower_bound=1)
-EVALUATE_IMAGES = flags.DEFINE_integer("evaluate_images", 200, "Without --images: so many measured.", lower_bound=2)
-SANITY_IMAGES = flags.DEFINE_integer("sanity_images", 32, "Images of the weight randomisation.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the sample and of the controls.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
-WEIGHTS = flags.DEFINE_enum("weights", "selected", ["selected", "raw", "ema"], "As in evaluate.py.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared TFDS data; default as in the run's config.")
-flags.mark_flag_as_required("checkpoint")
-
-
-def main(arguments: list[str]) -> int:
-    if arguments and not IMAGES.value:
-        cli.refuse(arguments)
-    from effnet_jax.cam import session
-    from effnet_jax.cam.wishes import Wish
-
-    result = session.run(
-        session.Request(
-            checkpoints=CHECKPOINT.value,
-            images=[*IMAGES.value, *arguments],
-            methods=METHOD.value,
-            layer=LAYER.value,
-            wish=Wish(TARGET.value, TOP_K.value),
-            output=pathlib.Path(OUTPUT.value).expanduser(),
-            maps_only=MAPS_ONLY.value,
-            evaluate=EVALUATE.value,
-            split=SPLIT.value,
-            num_images=NUM_IMAGES.value,
-            evaluate_images=EVALUATE_IMAGES.value,
-            sanity_images=SANITY_IMAGES.value,
-            seed=SEED.value,
-            batch_size=BATCH_SIZE.value,
-            weights=WEIGHTS.value,
-            data_dir=DATA_DIR.value,
-        )
-    )
-    print(*filter(None, [result.table]), result.sheet, sep="\n")
-    if result.failures:
-        print(*result.failures, f"{len(result.failures)} images were skipped", sep="\n", file=sys.stderr)
-    return cli.EXIT_SOME_INPUTS_FAILED if result.failures else cli.EXIT_OK
-
-
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("cam")

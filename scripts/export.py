@@ -1,6 +1,6 @@
-"""Exports a model as StableHLO: python scripts/export.py --checkpoint runs/b0 --output model.stablehlo
+"""Exports a model as StableHLO.
 
-The file maps uint8 images of one size, any number of them, to probabilities, and runs with jax alone.
+`--help` says how. The program itself is effnet_jax/programs/export.py.
 """
 
 import pathlib
@@ -8,31 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-
 from effnet_jax import cli
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A run's workdir, its checkpoints folder, or one step.")
-OUTPUT = flags.DEFINE_string("output", None, "File to write.")
-INPUT_SIZE = flags.DEFINE_integer("input_size", None, "Side of the images; default: what needs no resizing.")
-RESULT = flags.DEFINE_enum("result", "probabilities", ["probabilities", "logits"], "What the file computes.")
-flags.mark_flags_as_required(["checkpoint", "output"])
-
-
-def main(arguments: list[str]) -> None:
-    cli.refuse(arguments)
-    from effnet_jax import export, inference
-    from effnet_jax.atomic import whole_file
-
-    net = inference.load(CHECKPOINT.value)
-    side = INPUT_SIZE.value or export.natural_input_size(net)
-    content = export.stablehlo(net, side, RESULT.value)
-    with whole_file(pathlib.Path(OUTPUT.value)) as file:
-        file.write(content)
-    print(f"uint8 [N, {side}, {side}, 3] -> float32 [N, {len(net.labels)}] {RESULT.value}")
-    print("from jax import export; export.deserialize(open(path, 'rb').read()).call(images)")
-    print(OUTPUT.value)
-
-
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("export")

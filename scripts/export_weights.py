@@ -1,7 +1,6 @@
-"""Exports weights: python scripts/export_weights.py --checkpoint runs/b0 --to timm --output model.safetensors
+"""Exports weights, for timm or as one file of our own.
 
-Prints the Python that makes the model in timm, then the path. `--to effnet_jax` makes one small file, kernels in
-bfloat16, that takes the place of a checkpoint wherever one is asked for.
+`--help` says how. The program itself is effnet_jax/programs/export_weights.py.
 """
 
 import pathlib
@@ -9,34 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-
 from effnet_jax import cli
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A run's workdir, its checkpoints folder, or one step.")
-TO = flags.DEFINE_enum("to", "timm", ["timm", "effnet_jax"], "For which implementation.")
-OUTPUT = flags.DEFINE_string("output", None, "File to write, .safetensors.")
-WEIGHTS = flags.DEFINE_enum(
-    "weights", "selected", ["selected", "raw", "ema"], "selected: whichever did better on validation."
-)
-flags.mark_flags_as_required(["checkpoint", "output"])
-
-
-def main(arguments: list[str]) -> None:
-    cli.refuse(arguments)
-    from effnet_jax.pretrained import exporter
-    from effnet_jax.training import checkpoint, weights_file
-
-    loaded = checkpoint.load(CHECKPOINT.value, WEIGHTS.value)
-    if TO.value == "effnet_jax":
-        weights_file.write(pathlib.Path(OUTPUT.value), loaded)
-        print(f"net = effnet_jax.load({OUTPUT.value!r})", OUTPUT.value, sep="\n")
-        return
-    exported = exporter.to_timm(loaded)
-    exporter.write_safetensors(pathlib.Path(OUTPUT.value), exported)
-    load = f"model.load_state_dict(safetensors.torch.load_file({OUTPUT.value!r}))"
-    print(*exported.instructions, load, OUTPUT.value, sep="\n")
-
-
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("export_weights")

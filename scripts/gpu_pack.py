@@ -1,6 +1,6 @@
-"""Packs CIFAR-100 for a bare GPU machine, and unpacks it there: python scripts/gpu_pack.py pack gpu_pack
+"""Packs CIFAR-100 for a bare GPU machine, and unpacks it there.
 
-`make gpu-pack` also gathers the wheels that such a machine lacks; scripts/gpu_jobs.sh runs there.
+`--help` says how. The program itself is effnet_jax/programs/gpu_pack.py.
 """
 
 import pathlib
@@ -8,30 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-
 from effnet_jax import cli
-from effnet_jax.errors import UserError
-
-DATASET = flags.DEFINE_string("dataset", "cifar100", "Data set to pack; a small one, held decoded.")
-DATA_DIR = flags.DEFINE_string("data_dir", "", "Prepared TFDS data; default TFDS_DATA_DIR, ~/tensorflow_datasets.")
-
-
-def main(arguments: list[str]) -> None:
-    if len(arguments) != 2 or arguments[0] not in ("pack", "unpack"):
-        raise UserError("give pack or unpack, and a folder: python scripts/gpu_pack.py pack gpu_pack")
-    from effnet_jax import environment
-    from effnet_jax.data import cache, datasets, pack
-
-    folder = pathlib.Path(arguments[1])
-    if arguments[0] == "unpack":
-        print(pack.unpack(sorted(folder.glob("part*/part*.npz")), cache.root("")))
-        return
-    datasets.load(DATASET.value, data_dir=DATA_DIR.value)  # which decodes it into the cache where it is not there yet
-    for path in pack.pack(cache.folders(cache.root(""), DATASET.value)[0], folder):
-        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
-    (folder / "commit.txt").write_text(f"{environment.commit() or 'unknown'}\n")
-
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("gpu_pack")

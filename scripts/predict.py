@@ -1,40 +1,14 @@
-"""Classifies images: python scripts/predict.py --checkpoint runs/b0_cifar100 cat.jpg folder/ --top_k 3
+"""Classifies images.
 
-Files that cannot be read are named on stderr and skipped; the exit code is then 1.
+`--help` says how. The program itself is effnet_jax/programs/predict.py.
 """
 
-import json
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-
 from effnet_jax import cli
-from effnet_jax.errors import UserError
-
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A run's workdir, its checkpoints folder, or one step.")
-TOP_K = flags.DEFINE_integer("top_k", 5, "Classes shown for each image.", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
-JSON = flags.DEFINE_bool("json", False, "Print JSON.")
-flags.mark_flag_as_required("checkpoint")
-
-
-def main(arguments: list[str]) -> int:
-    if not arguments:
-        raise UserError("no image was given; name files or folders after the options")
-    from effnet_jax import inference, prediction
-    from effnet_jax.data.image_files import find_images
-
-    paths = find_images(arguments)
-    found = prediction.records(inference.load(CHECKPOINT.value), paths, TOP_K.value, BATCH_SIZE.value)
-    print(json.dumps(found, indent=2) if JSON.value else prediction.as_table(found))
-    failures = prediction.failures(found)
-    if failures:
-        print(*failures, f"{len(failures)} of {len(found)} images were skipped", sep="\n", file=sys.stderr)
-    return cli.EXIT_SOME_INPUTS_FAILED if failures else cli.EXIT_OK
-
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("predict")

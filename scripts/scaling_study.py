@@ -1,7 +1,6 @@
-"""Trains the models of a scaling study: python scripts/scaling_study.py --config configs/study_single_axis.py
+"""Trains the models of a scaling study.
 
-`--dry_run` shows the models and trains nothing. The same command goes on after a stop, or with the same
---storage on another machine joins the study. scripts/report.py makes the report again at any time.
+`--help` says how. The program itself is effnet_jax/programs/scaling_study.py.
 """
 
 import pathlib
@@ -9,37 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import flags
-from ml_collections import config_flags
-
 from effnet_jax import cli
-from effnet_jax.study import members
-
-CONFIG = config_flags.DEFINE_config_file("config", "configs/study_single_axis.py", "--config.key=value overrides.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study; default runs/<name of the config>.")
-STORAGE = flags.DEFINE_string("storage", "", "Optuna storage, postgresql://...; default SQLite in the workdir.")
-RECORDS = flags.DEFINE_string(
-    "records", None, "Folder of records of finished runs; default results/<name of the config>/runs; empty: none."
-)
-RETRY = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the models and train nothing.")
-
-
-def main(arguments: list[str]) -> None:
-    cli.refuse(arguments)
-    config = cli.loaded(CONFIG)
-    if DRY_RUN.value:
-        print(members.as_table(members.members(config.study, config.train)))
-        return
-    from effnet_jax import report
-    from effnet_jax.study import scaling_study
-
-    folder = cli.workdir(WORKDIR, CONFIG)
-    scaling_study.run(
-        config, folder, storage_url=STORAGE.value, records=cli.records(RECORDS, CONFIG), retry_failed=RETRY.value
-    )
-    print(report.write(folder, folder / "report"))
-
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run("scaling_study")

@@ -29,8 +29,8 @@ QUICKSTART = ("--config", "configs/quickstart.py")
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["--config.optimiser.name=sgd"], 'Did you mean "optimizer"'),
-        (["--config.batch_sizes=3"], 'Did you mean "batch_size"'),
+        (["--config.optimiser.name=sgd"], "did you mean 'optimizer.name'"),
+        (["--config.batch_sizes=3"], "did you mean 'batch_size'"),
         (["--config.batch_size=many"], "batch_size"),
         (["--config.batch_size=-4"], "batch_size"),
         (["--config.model.name=efficientnet-b0"], "did you mean 'efficientnet_b0'"),
@@ -39,7 +39,9 @@ QUICKSTART = ("--config", "configs/quickstart.py")
         (["--config.batch_size=5000"], "larger than the training split"),
         (["--config.batch_size=20"], "8 devices"),
         (["--config.model.stage_strides=(2,2,2,2,2,2,2)"], "1x1"),
-        (["--confg=x"], "config"),
+        (["--confg=x"], "did you mean --config?"),
+        (["--batch_size=64"], "did you mean --config.batch_size?"),
+        (["--learning_rate=0.1"], "did you mean --config.optimizer.learning_rate?"),
         (["surplus"], "surplus"),
     ],
 )
@@ -50,8 +52,13 @@ def test_train_refuses(overrides, expected, tmp_path):
 
 
 def test_train_needs_a_config_that_exists(tmp_path):
-    assert "config" in error_of("train.py")
+    assert "--config is needed: " in error_of("train.py")
+    assert "--config is needed: " in error_of("train.py", "--config.batch_size=8")
     assert "nowhere.py" in error_of("train.py", "--config", tmp_path / "nowhere.py")
+    assert "README.md is no config" in error_of("train.py", "--config", "README.md")
+    (tmp_path / "other.py").write_text("")
+    assert "defines no get_config()" in error_of("train.py", "--config", tmp_path / "other.py")
+    assert "did you mean 'quickstart'" in error_of("train.py", "--config", "quickstrat")
 
 
 def test_unwritable_workdir(tmp_path):
@@ -66,5 +73,6 @@ def test_evaluate_refuses_what_is_no_checkpoint(tmp_path):
     assert "split" in error_of("evaluate.py", "--checkpoint", tmp_path, "--split", "tests")
 
 
-def test_evaluate_needs_a_checkpoint():
-    assert "checkpoint" in error_of("evaluate.py")
+def test_what_a_command_needs_is_said():
+    assert error_of("evaluate.py").startswith("error: --checkpoint is needed: a run's workdir")
+    assert error_of("export.py", "runs/q") == "error: --output is needed: file to write"

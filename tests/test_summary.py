@@ -99,3 +99,33 @@ def test_nothing_heavy_is_loaded():
     code = "import sys; from effnet_jax import summary; print('jax' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_arrays_of_a_model_are_those_that_are_counted():
+    done = run("--model=efficientnet_b0", "--num_classes=100", "--arrays")
+    counts = summary.summarize("efficientnet_b0", num_classes=100).counts
+    assert done.stdout.splitlines()[-1].startswith(f"Total: {counts.parameters + counts.batch_stats:,} -- ")
+    cells = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()]
+    assert ["", "params/classifier/kernel", "(1280, 100)", "float32", "128,000", ""] in cells
+
+
+def test_arrays_of_a_checkpoint_have_mean_and_spread():
+    done = run("half_b0_cifar100")
+    title, _, header, *_ = done.stdout.splitlines()
+    assert title == "efficientnet_b0, step 12285, ema weights"
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == ["Name", "Shape", "Dtype", "Size", "Mean", "Std"]
+    assert "Total: 7" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "give --model"),
+        (("half_b0_cifar100", "--model=resnet50"), "not both"),
+        (("half_b0_cifar100", "--json"), "leave --json"),
+        (("--model=all", "--arrays"), "--model all"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments, expected):
+    done = run(*arguments)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and expected in done.stderr

@@ -23,11 +23,12 @@ sys.path.insert(0, {root!r})
 from effnet_jax import cli
 from tests.search.studies import tiny_search
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # after conftest.py, before JAX
-def main(arguments):
+def main():
     from effnet_jax.search import grid_search
     for folder in {folders!r}:
         grid_search.search(tiny_search(), folder)
-cli.run(main)
+cli.prepare()
+cli.execute(main)
 """
 
 

@@ -76,11 +76,12 @@ import sys, pathlib, pytest
 sys.path.insert(0, {root!r})
 from tests import conftest
 from effnet_jax import cli, scaling
-def main(arguments):
+def main():
     from tests.training import test_loop
     scaling.round_repeats = test_loop.two_blocks
     test_loop.train_and_evaluate(test_loop.short_config(), pathlib.Path({folder!r}))
-cli.run(main)
+cli.prepare()
+cli.execute(main)
 """
 
 

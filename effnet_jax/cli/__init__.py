@@ -1,0 +1,45 @@
+"""What the programs share: options, help, one-line errors, exit codes."""
+
+from effnet_jax.cli.options import (
+    ClusterFlags,
+    Program,
+    checkpoint,
+    config,
+    data_dir,
+    loaded,
+    records,
+    refuse,
+    weights,
+    workdir,
+)
+from effnet_jax.cli.process import (
+    EXIT_BAD_INPUT,
+    EXIT_OK,
+    EXIT_SOME_INPUTS_FAILED,
+    execute,
+    fail,
+    prepare,
+    run,
+    wants_help,
+)
+
+__all__ = [
+    "EXIT_BAD_INPUT",
+    "EXIT_OK",
+    "EXIT_SOME_INPUTS_FAILED",
+    "ClusterFlags",
+    "Program",
+    "checkpoint",
+    "config",
+    "data_dir",
+    "execute",
+    "fail",
+    "loaded",
+    "prepare",
+    "records",
+    "refuse",
+    "run",
+    "wants_help",
+    "weights",
+    "workdir",
+]
