@@ -60,7 +60,7 @@ lowest: .venv-lowest.txt
 	$(MAKE) VENV=.venv-lowest LOWEST_VERSIONS=.venv-lowest.txt quickstart test
 
 # What a new release of JAX, Flax, Optax or Orbax is about to drop fails here first: models, steps, checkpoints, data.
-QUICK_TESTS := tests/test_runtime.py tests/test_xla_flags.py tests/data/test_prepare.py tests/models/test_layers.py \
+QUICK_TESTS := tests/process/test_runtime.py tests/process/test_xla_flags.py tests/data/sets/test_cifar.py tests/models/test_layers.py \
 	tests/models/test_baselines.py tests/models/test_half_precision.py tests/training/test_step.py tests/training/test_checkpoint.py
 DEPRECATIONS := DeprecationWarning PendingDeprecationWarning FutureWarning
 test-quick: $(INSTALLED)

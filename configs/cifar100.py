@@ -12,7 +12,7 @@ small images. Dropout and stochastic depth are the published ones of each model.
 import ml_collections
 
 from configs import default
-from effnet_jax import catalog, scaling
+from effnet_jax.architecture import catalog, scaling
 
 
 def get_config(model: str = "efficientnet_b0") -> ml_collections.ConfigDict:

@@ -18,7 +18,10 @@ _EXPORTS = {
     "load": "effnet_jax.inference",
     "UserError": "effnet_jax.errors",
 }
-_MODULES = ("cam", "data", "inference", "models", "ops", "scaling", "training")
+_MODULES = {
+    **{name: f"effnet_jax.{name}" for name in ("cam", "data", "inference", "models", "ops", "training")},
+    "scaling": "effnet_jax.architecture.scaling",
+}
 
 __all__ = ["UserError", "create_model", "load"]
 
@@ -27,5 +30,5 @@ def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"effnet_jax.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'effnet_jax' has no attribute {name!r}")

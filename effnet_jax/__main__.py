@@ -5,8 +5,9 @@ import pathlib
 import sys
 
 import effnet_jax
-from effnet_jax import cli, invocation, programs
+from effnet_jax import cli, programs
 from effnet_jax.errors import did_you_mean
+from effnet_jax.process import invocation
 
 
 def main() -> None:

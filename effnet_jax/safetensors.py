@@ -7,8 +7,8 @@ import struct
 import ml_dtypes
 import numpy as np
 
-from effnet_jax.atomic import whole_file
 from effnet_jax.errors import UserError
+from effnet_jax.process.atomic import whole_file
 
 METADATA = "__metadata__"
 _DTYPES = {

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from effnet_jax import create_model, environment
+from effnet_jax import create_model
 from effnet_jax.pretrained.variables import Variable, variables
+from effnet_jax.process import environment
 from effnet_jax.training import checkpoint
 from tests.well_conditioned import nest
 

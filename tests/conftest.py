@@ -6,7 +6,7 @@ import pathlib
 import hypothesis
 import pytest
 
-from effnet_jax import xla_flags
+from effnet_jax.process import xla_flags
 
 # Set before anything imports JAX: it reads these once.
 os.environ["JAX_PLATFORMS"] = "cpu"

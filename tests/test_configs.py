@@ -17,11 +17,14 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from configs import b0_cifar10, cifar100, default, study_family
-from effnet_jax import baselines, catalog, config, scaling, sharding, xla_flags
-from effnet_jax.data import datasets, folder_layout, registry
-from effnet_jax.data.splits import Dataset, Split
+from effnet_jax import config
+from effnet_jax.architecture import baselines, catalog, scaling
+from effnet_jax.data import datasets
+from effnet_jax.data.sets import folder_layout, registry
+from effnet_jax.data.sets.splits import Dataset, Split
 from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained.variables import variables
+from effnet_jax.process import sharding, xla_flags
 from effnet_jax.report import published
 from effnet_jax.study.members import member, scaled
 from effnet_jax.training import setup

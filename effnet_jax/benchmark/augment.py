@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from effnet_jax import sharding
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.jax_models import JaxImplementation
-from effnet_jax.data import pipeline
-from effnet_jax.data.augment.augmentation import Augmentation
-from effnet_jax.data.preprocess import Preprocess
-from effnet_jax.data.splits import Split
+from effnet_jax.data.device import pipeline
+from effnet_jax.data.device.augment.augmentation import Augmentation
+from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.data.sets.splits import Split
+from effnet_jax.process import sharding
 
 # Changes to config.augment, on top of the defaults' crop and flip.
 KINDS: dict[str, dict[str, Any]] = {

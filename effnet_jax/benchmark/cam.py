@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from effnet_jax import catalog
+from effnet_jax.architecture import catalog
 from effnet_jax.benchmark.case import CAM_PACKAGES, CAM_PEER, OURS, Case
 from effnet_jax.benchmark.rounds import Result, measure
 from effnet_jax.benchmark.sections import Say

@@ -5,7 +5,7 @@ import importlib.util
 import itertools
 from collections.abc import Iterable, Sequence
 
-from effnet_jax import scaling, summary
+from effnet_jax.architecture import scaling, summary
 from effnet_jax.errors import UserError, did_you_mean
 
 OURS = "effnet_jax"

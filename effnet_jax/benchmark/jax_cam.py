@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax import xla_flags
 from effnet_jax.benchmark.case import Case
 from effnet_jax.cam.registry import METHODS
 from effnet_jax.models.registry import create_model
+from effnet_jax.process import xla_flags
 
 
 class JaxCam:

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax import xla_flags
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.naive import NaiveEfficientNet
 from effnet_jax.models.registry import create_model
-from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
+from effnet_jax.process import xla_flags
+from effnet_jax.process.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.step import cross_entropy
 
 LEARNING_RATE = 1e-4  # small: a thousand steps on noise must not end in numbers that slow arithmetic down

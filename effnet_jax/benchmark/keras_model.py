@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras.src.applications import efficientnet
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.benchmark.case import Case
 from effnet_jax.benchmark.jax_models import LEARNING_RATE
 

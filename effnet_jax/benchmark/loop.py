@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import jax
 import ml_collections
 
-from effnet_jax import heap
 from effnet_jax.benchmark.jax_models import run_queued
 from effnet_jax.errors import UserError
+from effnet_jax.process import heap
 from effnet_jax.training import setup as training_setup
 from effnet_jax.training.loop import train_and_evaluate
 

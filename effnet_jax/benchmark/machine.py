@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from effnet_jax import environment
+from effnet_jax.process import environment
 
 
 def peaks(dtype: str) -> dict[str, float | str | dict]:

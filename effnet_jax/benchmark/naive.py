@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 
 
 class NaiveMBConv(nn.Module):

@@ -10,10 +10,10 @@ import tempfile
 import jax
 from jax.profiler import ProfileData
 
-from effnet_jax import heap
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.jax_models import JaxImplementation
 from effnet_jax.benchmark.worker import warm_up
+from effnet_jax.process import heap
 
 WARM_UP_SECONDS = 10
 STEPS = 4

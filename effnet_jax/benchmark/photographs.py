@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from effnet_jax.benchmark.case import OURS
-from effnet_jax.data import crops, image_files
-from effnet_jax.data import decoded as decoded_images
-from effnet_jax.data.encoded import EncodedSplit, FileStore, Reading
+from effnet_jax.data.decode import crops, image_files
+from effnet_jax.data.decode import decoded as decoded_images
+from effnet_jax.data.decode.encoded import EncodedSplit, FileStore, Reading
 
 CACHED = f"{OURS}, decoded cache"
 BATCH_SIZE = 32
@@ -140,7 +140,7 @@ def _split(files: Sequence[pathlib.Path], side: int) -> EncodedSplit:
 
 def _ours(split: EncodedSplit) -> Iterator[Any]:
     """What a worker process of a streamed run does."""
-    from effnet_jax.data.streaming import training_batches
+    from effnet_jax.data.device.streamed import training_batches
 
     repeated = split.part(np.tile(np.arange(len(split)), -(-LIST_LENGTH // len(split))))
     batches = training_batches(repeated, 0, BATCH_SIZE)

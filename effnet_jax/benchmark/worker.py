@@ -8,10 +8,10 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from effnet_jax import heap, runtime
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
+from effnet_jax.process import heap, runtime
 
 # So long on a CPU, because JAX's steps there take their memory anew a few times, mostly among the first thirty to
 # forty steps at 224 pixels; that takes as long as one to four steps.

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from effnet_jax.atomic import whole_file
 from effnet_jax.cam import drawing
 from effnet_jax.cam.explainer import Explainer
 from effnet_jax.cam.pictures import Picture
 from effnet_jax.cam.registry import Method
 from effnet_jax.errors import UserError
+from effnet_jax.process.atomic import whole_file
 
 SHEET = "sheet.png"
 WHITE = 255

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from effnet_jax.atomic import whole_file
+from effnet_jax.process.atomic import whole_file
 
 COLOUR_MAP = "viridis"  # perceptually uniform, and readable by the colour-blind
 OPACITY = 0.55

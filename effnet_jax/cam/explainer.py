@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax import inference, sharding
 from effnet_jax.cam import base, faithfulness
 from effnet_jax.cam.pictures import Picture
 from effnet_jax.cam.registry import Method
 from effnet_jax.cam.targets import Difference
+from effnet_jax.inference import classifier
+from effnet_jax.process import sharding
 
 
 class Explainer:
@@ -26,7 +27,7 @@ class Explainer:
       one_image: shape and dtype of a batch of one.
     """
 
-    def __init__(self, net: inference.Classifier, name: str, batch_size: int):
+    def __init__(self, net: classifier.Classifier, name: str, batch_size: int):
         self.net, self.name = net, name
         self._mesh = sharding.data_mesh(jax.local_devices())
         self.variables = self.replicate(net.variables)

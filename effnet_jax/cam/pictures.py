@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from effnet_jax.data.image_files import find_images
-from effnet_jax.data.images import UnreadableImageError, read_image
+from effnet_jax.data.decode.image_files import find_images
+from effnet_jax.data.decode.images import UnreadableImageError, read_image
 from effnet_jax.errors import UserError
-from effnet_jax.inference import Classifier
+from effnet_jax.inference.classifier import Classifier
 from effnet_jax.training.evaluation import load_dataset
 
 

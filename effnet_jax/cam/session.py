@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from effnet_jax import inference
 from effnet_jax.cam import evaluation, pictures, registry
 from effnet_jax.cam.album import Album, Finding, Page
 from effnet_jax.cam.base import HEAD
@@ -17,7 +16,8 @@ from effnet_jax.cam.pictures import Picture
 from effnet_jax.cam.registry import Method
 from effnet_jax.cam.wishes import Wish
 from effnet_jax.errors import UserError
-from effnet_jax.training.workdir import write_json
+from effnet_jax.inference import classifier
+from effnet_jax.process.atomic import write_json
 
 RECORD, TABLE = "cam.json", "faithfulness.md"
 
@@ -105,7 +105,7 @@ def _load(request: Request) -> list[Explainer]:
         raise UserError("the same --checkpoint is given twice")
     depth = next(n for n in range(1, max(map(len, parts)) + 1) if len({p[-n:] for p in parts}) == len(parts))
     return [
-        Explainer(inference.load(path, request.weights), "_".join(part[-depth:]), request.batch_size)
+        Explainer(classifier.load(path, request.weights), "_".join(part[-depth:]), request.batch_size)
         for path, part in zip(request.checkpoints, parts)
     ]
 

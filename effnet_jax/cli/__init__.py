@@ -1,5 +1,6 @@
 """What the programs share: options, help, one-line errors, exit codes."""
 
+from effnet_jax.cli.exits import EXIT_BAD_INPUT, EXIT_OK, EXIT_SOME_INPUTS_FAILED, execute, fail
 from effnet_jax.cli.options import (
     ClusterFlags,
     Program,
@@ -12,16 +13,7 @@ from effnet_jax.cli.options import (
     weights,
     workdir,
 )
-from effnet_jax.cli.process import (
-    EXIT_BAD_INPUT,
-    EXIT_OK,
-    EXIT_SOME_INPUTS_FAILED,
-    execute,
-    fail,
-    prepare,
-    run,
-    wants_help,
-)
+from effnet_jax.cli.start import prepare, run, wants_help
 
 __all__ = [
     "EXIT_BAD_INPUT",

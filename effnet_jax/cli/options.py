@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from effnet_jax import config_files
-from effnet_jax.cli import process
+from effnet_jax.cli import exits
 from effnet_jax.errors import UserError
 
 flags.disclaim_key_flags()  # what is defined here belongs to the program that asks for it
@@ -134,13 +134,13 @@ class ClusterFlags:
         if not self._distributed.value and by_hand == (None, None, None):
             yield
             return
-        from effnet_jax import distributed
+        from effnet_jax.process import distributed
 
         try:
             distributed.join(*by_hand, self._seconds.value)
         except UserError as error:
-            process.end(str(error))
-        with distributed.failing_together(process.end):
+            exits.end(str(error))
+        with distributed.failing_together(exits.end):
             yield
 
 

@@ -7,8 +7,9 @@ import textwrap
 
 from absl import flags
 
-from effnet_jax import config_files, invocation
+from effnet_jax import config_files
 from effnet_jax.cli.options import CONFIG, Program
+from effnet_jax.process import invocation
 
 _MOST_COLUMNS = 100
 _OPTION_COLUMNS = 27

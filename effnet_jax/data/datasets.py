@@ -5,8 +5,9 @@ No module here imports JAX, and TFDS and Pillow are imported only when images ha
 
 import os
 
-from effnet_jax.data import cache, digits, folder_layout, official, registry
-from effnet_jax.data.splits import Dataset, Split, take_validation
+from effnet_jax.data.disk import cache
+from effnet_jax.data.sets import digits, folder_layout, registry, tfds_sets
+from effnet_jax.data.sets.splits import Dataset, Split, take_validation
 from effnet_jax.errors import UserError
 
 
@@ -71,9 +72,9 @@ def load(
         so many examples cannot be held out.
     """
     if streams(name, streaming):
-        from effnet_jax.data import streamed  # needs Pillow
-        from effnet_jax.data.crops import RandomCrop
-        from effnet_jax.data.encoded import Reading
+        from effnet_jax.data.decode.crops import RandomCrop
+        from effnet_jax.data.decode.encoded import Reading
+        from effnet_jax.data.sets import photographs  # needs Pillow
 
         reading = Reading(
             training_side=image_size or resolution,
@@ -83,23 +84,23 @@ def load(
             num_workers=os.cpu_count() if num_workers is None else num_workers,
         )
         if folder_layout.is_folder(name):
-            return streamed.folder(
+            return photographs.folder(
                 name, cache.root(cache_dir), reading, held_out_fraction, broken_images, decoded_cache
             )
-        return streamed.prepared(
+        return photographs.prepared(
             name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples, decoded_cache
         )
     if decoded_cache:
         raise UserError(f"{name} is held decoded anyway: leave config.dataset.decoded_cache off, it is for streaming")
     if folder_layout.is_folder(name):
-        from effnet_jax.data import folder  # needs Pillow
+        from effnet_jax.data.sets import folder  # needs Pillow
 
         return folder.load(name, cache.root(cache_dir), image_size or resolution, held_out_fraction, broken_images)
     dataset_info = registry.info(name)
     if name == "digits":
         class_names, splits = digits.CLASS_NAMES, digits.load()
     else:
-        cached = official.load(dataset_info, data_dir, manual_dir, cache.root(cache_dir))
+        cached = tfds_sets.load(dataset_info, data_dir, manual_dir, cache.root(cache_dir))
         class_names, splits = cached.class_names, cached.splits
     images, labels = splits["train"]
     held_out = take_validation(name, Split(images, labels), validation_examples)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from effnet_jax.architecture import HEAD
+from effnet_jax.architecture.description import HEAD
 from effnet_jax.errors import UserError
 from effnet_jax.models.layers import Numerics, dense_init
 

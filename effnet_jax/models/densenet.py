@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from effnet_jax import baselines
+from effnet_jax.architecture import baselines
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
 from effnet_jax.models.layers import BatchNorm, Conv, Numerics
 from effnet_jax.models.stem import Stem

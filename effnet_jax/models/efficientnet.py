@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
 from effnet_jax.models.layers import ConvBNSwish, MBConv, Numerics
 

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, batch_norm_swish_of_product, normalize
 from effnet_jax.ops.dense_conv import dense_conv
 from effnet_jax.ops.depthwise import depthwise_conv

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from effnet_jax import baselines, catalog, scaling
+from effnet_jax.architecture import baselines, catalog, scaling
 from effnet_jax.models.chain import ChainClassifier
 from effnet_jax.models.densenet import DenseNet
 from effnet_jax.models.efficientnet import EfficientNet

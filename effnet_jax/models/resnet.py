@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from effnet_jax import baselines
+from effnet_jax.architecture import baselines
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
 from effnet_jax.models.layers import BatchNorm, Conv, Numerics, StochasticDepth
 from effnet_jax.models.stem import Stem

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from effnet_jax import runtime
 from effnet_jax.ops.geometry import Taps
+from effnet_jax.process import runtime
 
 # Row products in one step of the filter gradient. Where XLA makes a kernel of the whole loop a step costs nothing, and
 # fewer products compile faster; elsewhere a step calls a kernel for every tap, which has to be worth it.

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from effnet_jax import catalog, environment
-from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.architecture import catalog
+from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models import layers
 from effnet_jax.pretrained import readers, timm
@@ -20,6 +20,7 @@ from effnet_jax.pretrained.matching import Match, looks_like, match
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.sources import Settings, Source, Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
+from effnet_jax.process import environment
 from effnet_jax.training import checkpoint
 
 MAX_NAMES_SHOWN, FEW_NAMES = 20, 2

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.pretrained.sources import IMAGENET_STD, KERAS, Channels, Source, Tensors, authors_settings
 from effnet_jax.pretrained.variables import CLASSIFIER, with_block_indices
 

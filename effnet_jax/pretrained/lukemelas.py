@@ -1,6 +1,6 @@
 """EfficientNet-PyTorch (lukemelas): the authors' weights, ported with TensorFlow's padding and epsilon."""
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.pretrained.sources import TORCH, TORCH_IGNORED, Source, authors_settings
 from effnet_jax.pretrained.variables import CLASSIFIER
 

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from effnet_jax import catalog
+from effnet_jax.architecture import catalog
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.sources import Source, Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable, variables

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from effnet_jax import scaling
-from effnet_jax.architecture import Architecture
-from effnet_jax.data.registry import IMAGENET_MEAN, IMAGENET_STD
+from effnet_jax.architecture import scaling
+from effnet_jax.architecture.description import Architecture
+from effnet_jax.data.sets.registry import IMAGENET_MEAN, IMAGENET_STD
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
 
 Tensors = dict[str, np.ndarray]

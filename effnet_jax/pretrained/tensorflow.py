@@ -1,6 +1,6 @@
 """The authors' TensorFlow checkpoints; reading one needs the tensorflow package."""
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.pretrained.sources import TENSORFLOW, Source, authors_settings
 from effnet_jax.pretrained.variables import CLASSIFIER
 

@@ -6,8 +6,8 @@ Its ResNets and DenseNets have the names of torchvision's.
 import dataclasses
 import re
 
-from effnet_jax import baselines, scaling
-from effnet_jax.architecture import Architecture
+from effnet_jax.architecture import baselines, scaling
+from effnet_jax.architecture.description import Architecture
 from effnet_jax.errors import UserError
 from effnet_jax.pretrained import torch_baselines
 from effnet_jax.pretrained.sources import (

@@ -2,8 +2,8 @@
 
 import re
 
-from effnet_jax.architecture import Architecture
-from effnet_jax.baselines import Baseline, Layer
+from effnet_jax.architecture.baselines import Baseline, Layer
+from effnet_jax.architecture.description import Architecture
 from effnet_jax.pretrained.sources import Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER
 

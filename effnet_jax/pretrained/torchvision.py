@@ -1,7 +1,7 @@
 """torchvision: `torchvision.models.efficientnet_b0` ... `efficientnet_b7` and the baselines."""
 
-from effnet_jax import baselines
-from effnet_jax.architecture import Architecture
+from effnet_jax.architecture import baselines
+from effnet_jax.architecture.description import Architecture
 from effnet_jax.errors import UserError
 from effnet_jax.pretrained import torch_baselines
 from effnet_jax.pretrained.sources import (

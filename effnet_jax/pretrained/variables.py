@@ -6,9 +6,9 @@ The paths are those of the Flax module, joined by slashes: "params/stage2_block1
 
 import dataclasses
 
-from effnet_jax import scaling
-from effnet_jax.architecture import Architecture
-from effnet_jax.baselines import Baseline
+from effnet_jax.architecture import scaling
+from effnet_jax.architecture.baselines import Baseline
+from effnet_jax.architecture.description import Architecture
 
 CLASSIFIER = "classifier"
 

@@ -21,7 +21,7 @@ OUTPUT = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
-    from effnet_jax import environment
+    from effnet_jax.process import environment
     from effnet_jax.study import batch_norm
 
     config, commit = cli.loaded(CONFIG), environment.commit()  # the checkout may change meanwhile

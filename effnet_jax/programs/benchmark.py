@@ -15,9 +15,10 @@ from typing import Any
 
 from absl import flags
 
-from effnet_jax import atomic, cli, invocation, runtime
+from effnet_jax import cli
 from effnet_jax.benchmark import report, run
 from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
+from effnet_jax.process import atomic, invocation, runtime
 
 SECTIONS = ("steps", "startup", "memory", "loop", "augment", "data", "operations", "depthwise")
 

@@ -21,7 +21,7 @@ CLUSTER = cli.ClusterFlags()
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
-    from effnet_jax.distributed import is_first
+    from effnet_jax.process.distributed import is_first
     from effnet_jax.training.evaluation import evaluate_checkpoint
 
     with CLUSTER.joined():

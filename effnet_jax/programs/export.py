@@ -1,6 +1,6 @@
 """Exports a model as StableHLO.
 
-    python scripts/export.py runs/b0_cifar100 --output model.stablehlo
+    python scripts/stablehlo.py runs/b0_cifar100 --output model.stablehlo
 
 The file maps uint8 images of one size, any number of them, to probabilities, and runs with jax alone.
 """
@@ -19,16 +19,17 @@ RESULT = flags.DEFINE_enum("result", "probabilities", ["probabilities", "logits"
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
-    from effnet_jax import export, inference
-    from effnet_jax.atomic import whole_file
+    from effnet_jax.export import stablehlo
+    from effnet_jax.inference import classifier
+    from effnet_jax.process.atomic import whole_file
 
-    net = inference.load(CHECKPOINT.value)
-    side = INPUT_SIZE.value or export.natural_input_size(net)
-    content = export.stablehlo(net, side, RESULT.value)
+    net = classifier.load(CHECKPOINT.value)
+    side = INPUT_SIZE.value or stablehlo.natural_input_size(net)
+    content = stablehlo.stablehlo(net, side, RESULT.value)
     with whole_file(pathlib.Path(OUTPUT.value)) as file:
         file.write(content)
     print(f"uint8 [N, {side}, {side}, 3] -> float32 [N, {len(net.labels)}] {RESULT.value}")
-    print("from jax import export; export.deserialize(open(path, 'rb').read()).call(images)")
+    print("from jax import export; stablehlo.deserialize(open(path, 'rb').read()).call(images)")
     print(OUTPUT.value)
 
 

@@ -21,8 +21,9 @@ DATA_DIR = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
     if len(arguments) != 2 or arguments[0] not in ("pack", "unpack"):
         raise UserError("give pack or unpack, and a folder: python scripts/gpu_pack.py pack gpu_pack")
-    from effnet_jax import environment
-    from effnet_jax.data import cache, datasets, pack
+    from effnet_jax.data import datasets
+    from effnet_jax.data.disk import cache, pack
+    from effnet_jax.process import environment
 
     folder = pathlib.Path(arguments[1])
     if arguments[0] == "unpack":

@@ -12,7 +12,8 @@ import sys
 
 from absl import flags
 
-from effnet_jax import cli, runtime
+from effnet_jax import cli
+from effnet_jax.process import runtime
 from effnet_jax.search import candidates
 
 DEFAULT = "grid_search" if runtime.accelerator_is_there() else "grid_search_cpu"

@@ -22,13 +22,13 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON: an array with path and pred
 def main(arguments: list[str]) -> int:
     if not arguments:
         raise UserError("no image was given; name files or folders after the checkpoint")
-    from effnet_jax import inference, prediction
-    from effnet_jax.data.image_files import find_images
+    from effnet_jax.data.decode.image_files import find_images
+    from effnet_jax.inference import classifier, predictions
 
     paths = find_images(arguments)
-    found = prediction.records(inference.load(CHECKPOINT.value), paths, TOP_K.value, BATCH_SIZE.value)
-    print(json.dumps(found, indent=2) if JSON.value else prediction.as_table(found))
-    failures = prediction.failures(found)
+    found = predictions.records(classifier.load(CHECKPOINT.value), paths, TOP_K.value, BATCH_SIZE.value)
+    print(json.dumps(found, indent=2) if JSON.value else predictions.as_table(found))
+    failures = predictions.failures(found)
     if failures:
         print(*failures, f"{len(failures)} of {len(found)} images were skipped", sep="\n", file=sys.stderr)
     return cli.EXIT_SOME_INPUTS_FAILED if failures else cli.EXIT_OK

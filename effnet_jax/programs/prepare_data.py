@@ -27,18 +27,18 @@ OUTPUT = flags.DEFINE_string("output", "", "FOLDER: Folder of what is written. D
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         raise UserError("name one dataset: cifar10, cifar100, digits, food101, imagenet2012 or folder:PATH")
-    from effnet_jax import preparation
+    from effnet_jax.data.inspect import session
 
-    source = preparation.prepare(arguments[0], DATA_DIR.value, MANUAL_DIR.value)
-    print(preparation.describe(source))
-    output = pathlib.Path(OUTPUT.value or preparation.default_output(source))
+    source = session.prepare(arguments[0], DATA_DIR.value, MANUAL_DIR.value)
+    print(session.describe(source))
+    output = pathlib.Path(OUTPUT.value or session.default_output(source))
     if SHOW.value:
-        print(preparation.show_augmented(source, output))
+        print(session.show_augmented(source, output))
     if not VERIFY.value:
         return cli.EXIT_OK
-    table, is_right = preparation.look_at(source, output)
+    table, is_right = session.look_at(source, output)
     print(table)
-    print(f"{output}/{preparation.RECORD}, {output}/{preparation.SAMPLES}")
+    print(f"{output}/{session.RECORD}, {output}/{session.SAMPLES}")
     return cli.EXIT_OK if is_right else cli.EXIT_SOME_INPUTS_FAILED
 
 

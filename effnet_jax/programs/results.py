@@ -21,7 +21,7 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what is done and what is left
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     queue = cli.loaded(CONFIG)
-    from effnet_jax import environment
+    from effnet_jax.process import environment
     from effnet_jax.study import reproduction
 
     listed = reproduction.items(queue, pathlib.Path(RESULTS.value))

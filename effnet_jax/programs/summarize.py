@@ -10,7 +10,8 @@ import json
 
 from absl import flags
 
-from effnet_jax import cli, summary
+from effnet_jax import cli
+from effnet_jax.architecture import summary
 from effnet_jax.errors import UserError
 
 CHECKPOINT = cli.checkpoint(needed=False)
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("arrays are shown as a table, of one model: leave --json and --model all out")
     scaling = (RESOLUTION.value, NUM_CLASSES.value, WIDTH.value, DEPTH.value)
     if show_arrays:
-        from effnet_jax import arrays
+        from effnet_jax.inference import arrays
 
         if CHECKPOINT.value is not None:
             print(arrays.of_checkpoint(CHECKPOINT.value, WEIGHTS.value))

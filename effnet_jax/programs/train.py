@@ -18,7 +18,7 @@ CLUSTER = cli.ClusterFlags()
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     config = cli.loaded(CONFIG)
-    from effnet_jax.distributed import is_first
+    from effnet_jax.process.distributed import is_first
     from effnet_jax.training.loop import train_and_evaluate
 
     folder = cli.workdir(WORKDIR, CONFIG)

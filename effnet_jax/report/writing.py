@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from effnet_jax.atomic import whole_file
+from effnet_jax.process.atomic import whole_file
 from effnet_jax.report import collection
 from effnet_jax.report.collection import Collection
 from effnet_jax.report.figures import figures

@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from effnet_jax import catalog
+from effnet_jax.architecture import catalog
 from effnet_jax.errors import UserError
 
 CONSTRAINTS = ("formula", "macs")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import ml_collections
 
-from effnet_jax import catalog
+from effnet_jax.architecture import catalog
 
 
 def cost(config: ml_collections.ConfigDict) -> int:

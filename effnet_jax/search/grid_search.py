@@ -7,8 +7,8 @@ from typing import Any
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import environment
 from effnet_jax.errors import UserError
+from effnet_jax.process import environment
 from effnet_jax.search import candidates as candidates_lib
 from effnet_jax.search import ranking, report
 from effnet_jax.search.candidates import Candidate

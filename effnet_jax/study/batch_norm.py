@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import ml_collections
 from jax.flatten_util import ravel_pytree
 
-from effnet_jax import environment, sharding
-from effnet_jax.atomic import whole_file
-from effnet_jax.data.augment.augmentation import Augmentation
-from effnet_jax.data.pipeline import Feed, Pipeline
-from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.device.augment.augmentation import Augmentation
+from effnet_jax.data.device.pipeline import Feed, Pipeline
+from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.models.registry import create_model
+from effnet_jax.process import environment, sharding
+from effnet_jax.process.atomic import whole_file
 from effnet_jax.training import statistics
 from effnet_jax.training.freezing import NOTHING_FROZEN
 from effnet_jax.training.setup import Setup, build

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import ml_collections
 
-from effnet_jax import baselines, catalog
+from effnet_jax.architecture import baselines, catalog
 from effnet_jax.errors import UserError
 
 AXES = ("depth", "width", "resolution")

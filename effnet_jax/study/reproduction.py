@@ -10,7 +10,7 @@ import ml_collections
 
 from effnet_jax import config as config_lib
 from effnet_jax import report
-from effnet_jax.data import registry
+from effnet_jax.data.sets import registry
 from effnet_jax.search import candidates, forecast, grid_search
 from effnet_jax.search.layout import RUNS
 from effnet_jax.search.queue import Task, with_seeds

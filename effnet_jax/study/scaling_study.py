@@ -7,15 +7,15 @@ from typing import Any
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import environment
 from effnet_jax.errors import UserError
+from effnet_jax.process import environment
+from effnet_jax.process.atomic import write_json
 from effnet_jax.search.layout import STUDY_FILE
 from effnet_jax.search.queue import LOCK, Task, locked, with_seeds
 from effnet_jax.search.runner import Outcome, check_seeds, describe, made_workdir, run_study
 from effnet_jax.study import members as members_lib
 from effnet_jax.study.members import Member
 from effnet_jax.training.setup import load_data
-from effnet_jax.training.workdir import write_json
 
 STUDY = "scaling_study"
 KINDS = ("single_axis", "axes", "family")

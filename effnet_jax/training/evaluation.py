@@ -8,14 +8,15 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from effnet_jax import sharding
 from effnet_jax.data import datasets
-from effnet_jax.data.pipeline import Pipeline, Window
-from effnet_jax.data.preprocess import Preprocess
-from effnet_jax.data.sources import Source, open_split
+from effnet_jax.data.device.feeds import Source
+from effnet_jax.data.device.pipeline import Pipeline, Window
+from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.data.device.sources import open_split
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
-from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
+from effnet_jax.process import sharding
+from effnet_jax.process.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training import checkpoint, metrics
 from effnet_jax.training.step import make_eval_step
 

@@ -10,8 +10,8 @@ import jax
 import tensorboardX
 import tqdm
 
-from effnet_jax import distributed
-from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
+from effnet_jax.process import distributed
+from effnet_jax.process.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.metrics import MetricsFile
 
 

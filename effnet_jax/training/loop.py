@@ -11,8 +11,8 @@ import jax
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import distributed, environment, heap, sharding
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process import atomic, distributed, environment, heap, sharding
 from effnet_jax.training import curves, metrics, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints
 from effnet_jax.training.log import RunLog
@@ -69,7 +69,7 @@ def train_and_evaluate(
     if distributed.is_first():
         title = f"{config.model.name} on {config.dataset.name}"
         curves.draw(folder / "metrics.jsonl", folder / "curves.png", title)
-        workdir.write_json(results_file, results)
+        atomic.write_json(results_file, results)
     return results
 
 

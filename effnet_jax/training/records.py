@@ -8,7 +8,7 @@ import shutil
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax.training.workdir import write_json
+from effnet_jax.process.atomic import write_json
 
 RESULTS = "results.json"
 FILES = ("config.json", "metrics.jsonl", RESULTS)

@@ -12,13 +12,14 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from effnet_jax import environment, sharding, xla_flags
-from effnet_jax.architecture import Counts
-from effnet_jax.data import datasets, pipeline, sources
-from effnet_jax.data.augment.augmentation import Augmentation
-from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.architecture.description import Counts
+from effnet_jax.data import datasets
+from effnet_jax.data.device import feeds, pipeline, sources
+from effnet_jax.data.device.augment.augmentation import Augmentation
+from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
+from effnet_jax.process import environment, sharding, xla_flags
 from effnet_jax.training.evaluation import Evaluator, load_dataset
 from effnet_jax.training.freezing import Freezing, Path
 from effnet_jax.training.optimizer import learning_rate_schedule, make_optimizer
@@ -55,9 +56,9 @@ class Setup:
     """
 
     plan: Plan
-    splits: dict[str, sources.Source]
+    splits: dict[str, feeds.Source]
     schedule: optax.Schedule
-    feeds: Callable[[int, sources.State | None], sources.Feeds]
+    feeds: Callable[[int, feeds.State | None], feeds.Feeds]
     state_from: Callable[[dict[Path, np.ndarray]], TrainState]
     kept: dict[Path, np.ndarray]
     zero_metrics: Callable[[], dict[str, jax.Array]]

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from effnet_jax import sharding
-from effnet_jax.data.pipeline import Pipeline, Window
-from effnet_jax.data.sources import Source
+from effnet_jax.data.device.feeds import Source
+from effnet_jax.data.device.pipeline import Pipeline, Window
 from effnet_jax.models.layers import BatchNorm
-from effnet_jax.runtime import MAX_QUEUED_DISPATCHES
+from effnet_jax.process import sharding
+from effnet_jax.process.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
 from effnet_jax.training.state import TrainState, joined
 

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from effnet_jax.data.preprocess import Preprocess
+from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint

@@ -1,17 +1,14 @@
 """The folder of a run: who it belongs to, and writing into it without leaving halves."""
 
 import contextlib
-import json
-import os
 import pathlib
 import shutil
-from typing import Any
 
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax import distributed
 from effnet_jax.errors import UserError
+from effnet_jax.process import atomic, distributed
 from effnet_jax.training import checkpoint
 
 # What a run writes; --overwrite removes these and nothing else.
@@ -77,14 +74,7 @@ def _check_alone(
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes `workdir` the folder of a run of `config`."""
     if distributed.is_first():
-        write_json(workdir / "config.json", config_lib.as_json(config))
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file that is either whole or not there."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+        atomic.write_json(workdir / "config.json", config_lib.as_json(config))
 
 
 def _drop(workdir: pathlib.Path) -> None:

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import optax
 
-from effnet_jax import create_model, xla_flags
+from effnet_jax import create_model
 from effnet_jax.benchmark.naive import NaiveEfficientNet
+from effnet_jax.process import xla_flags
 from effnet_jax.training.step import cross_entropy
 
 CLASSES, BATCH = 10, 4

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effnet_jax import cam, sharding
+from effnet_jax import cam
 from effnet_jax.cam import base
 from effnet_jax.cam.registry import find
 from effnet_jax.errors import UserError
+from effnet_jax.process import sharding
 from tests.cam.conftest import coarse_and_fine
 
 

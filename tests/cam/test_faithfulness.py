@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse
 from scipy.sparse.linalg import spsolve
 
-from effnet_jax import sharding
 from effnet_jax.cam import controls, evaluation, faithfulness, imputation, sanity
 from effnet_jax.cam.imputation import impute
+from effnet_jax.process import sharding
 
 SIDE = 16
 KEY = jax.random.key(0)

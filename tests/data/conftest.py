@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnet_jax.data import download, prepare
+from effnet_jax.data.disk import download
+from effnet_jax.data.sets import cifar
 
 LABEL_COUNTS = {"cifar10": {"label": 10}, "cifar100": {"coarse_label": 20, "label": 100}}
 
@@ -25,9 +26,9 @@ def small_cifar(name: str, per_class: int = 3, seed: int = 0) -> dict[str, tuple
     return splits
 
 
-def write_archive(name: str, folder: Path, splits: dict) -> prepare.Archive:
+def write_archive(name: str, folder: Path, splits: dict) -> cifar.Archive:
     """Writes the archive of `splits` under its original name; returns its entry with the right checksum."""
-    archive = prepare.ARCHIVES[name]
+    archive = cifar.ARCHIVES[name]
     path = folder / archive.file_name
     with tarfile.open(path, "w:gz") as tar:
 
@@ -73,7 +74,7 @@ def make_archive(monkeypatch, tmp_path):
         folder = tmp_path / f"manual_{name}_{seed}"
         folder.mkdir()
         splits = small_cifar(name, seed=seed)
-        monkeypatch.setitem(prepare.ARCHIVES, name, write_archive(name, folder, splits))
+        monkeypatch.setitem(cifar.ARCHIVES, name, write_archive(name, folder, splits))
         return folder, splits
 
     return make
@@ -94,5 +95,5 @@ def manual_dir(make_archive) -> Path:
 @pytest.fixture
 def prepared_dir(manual_dir, tmp_path) -> Path:
     """A data directory in which that dataset is prepared."""
-    prepare.prepare("cifar100", tmp_path / "tfds", str(manual_dir))
+    cifar.prepare("cifar100", tmp_path / "tfds", str(manual_dir))
     return tmp_path / "tfds"

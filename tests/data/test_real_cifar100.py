@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnet_jax.data import datasets, files, records
+from effnet_jax.data import datasets
+from effnet_jax.data.disk import files, records
 
 DATA_DIR = os.environ.get("TFDS_DATA_DIR", "")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import effnet_jax
-from effnet_jax import baselines
+from effnet_jax.architecture import baselines
 from effnet_jax.errors import UserError
 
 NAMES = ("resnet50", "densenet201")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import effnet_jax
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 
 SMALL = dict(width_multiplier=0.25, depth_multiplier=0.3, stem_stride=1, stage_strides=(1, 2, 2, 1, 1, 1, 1))

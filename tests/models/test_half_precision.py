@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import effnet_jax
-from effnet_jax import baselines, scaling
+from effnet_jax.architecture import baselines, scaling
 from tests import short
 
 SMALL = {"width_multiplier": 0.25}

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from effnet_jax import baselines, create_model
+from effnet_jax import create_model
+from effnet_jax.architecture import baselines
 from effnet_jax.pretrained import importer
 from effnet_jax.pretrained.registry import SOURCES
 from tests.parity import peers

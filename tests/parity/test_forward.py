@@ -8,7 +8,8 @@ pixels they all coincide.
 import numpy as np
 import pytest
 
-from effnet_jax import create_model, scaling
+from effnet_jax import create_model
+from effnet_jax.architecture import scaling
 from effnet_jax.pretrained import importer
 from effnet_jax.pretrained.registry import SOURCES
 from tests.parity import peers

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from effnet_jax import create_model
-from effnet_jax.inference import Classifier
-from effnet_jax.pretrained import exporter, importer
+from effnet_jax.inference.classifier import Classifier
+from effnet_jax.pretrained import importer
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.sources import IMAGENET_MEAN, IMAGENET_STD
 from effnet_jax.training.checkpoint import Loaded
@@ -40,8 +40,8 @@ def test_our_weights_give_the_same_logits_in_timm(options, tmp_path):
         "class_names": [str(i) for i in range(10)],
     }
     weights = well_conditioned("efficientnet_b0", 10)
-    exported = exporter.to_timm(Loaded(weights, metadata, step=1, ema=False))
-    exporter.write_safetensors(tmp_path / "model.safetensors", exported)
+    exported = timm.to_timm(Loaded(weights, metadata, step=1, ema=False))
+    timm.write_safetensors(tmp_path / "model.safetensors", exported)
 
     names = {"timm": timm}
     exec("\n".join(exported.instructions), names)

@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.pretrained.timm import SOURCE
 from effnet_jax.pretrained.variables import variables
 

@@ -11,7 +11,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import effnet_jax
-from effnet_jax import create_model, scaling
+from effnet_jax import create_model
+from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 from effnet_jax.pretrained import importer, keras, labels
 from effnet_jax.pretrained.registry import SOURCES

@@ -9,8 +9,8 @@ import zlib
 import ml_collections
 
 from configs import default, grid_search, study_single_axis
-from effnet_jax import catalog
 from effnet_jax import config as config_lib
+from effnet_jax.architecture import catalog
 from effnet_jax.search.queue import Task
 from tests import conftest
 

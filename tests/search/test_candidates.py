@@ -9,7 +9,7 @@ import time
 import pytest
 
 from configs import default, grid_search, grid_search_cpu
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 from effnet_jax.search.candidates import PAPER, candidates, scaled
 

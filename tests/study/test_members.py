@@ -14,7 +14,7 @@ from configs import (
     study_single_axis,
     study_single_axis_cpu,
 )  # fmt: skip
-from effnet_jax import catalog, scaling
+from effnet_jax.architecture import catalog, scaling
 from effnet_jax.errors import UserError
 from effnet_jax.report import published
 from effnet_jax.study import scaling_study

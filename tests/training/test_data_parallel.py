@@ -7,8 +7,8 @@ import numpy as np
 import optax
 
 import effnet_jax
-from effnet_jax import sharding, xla_flags
 from effnet_jax.models.layers import BatchNorm, Numerics
+from effnet_jax.process import sharding, xla_flags
 from effnet_jax.training.state import create_state
 from effnet_jax.training.step import make_update
 

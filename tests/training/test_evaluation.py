@@ -3,11 +3,11 @@ import jax
 import numpy as np
 import pytest
 
-from effnet_jax import sharding
-from effnet_jax.data.pipeline import Pipeline
-from effnet_jax.data.preprocess import Preprocess
-from effnet_jax.data.sources import ResidentSource
-from effnet_jax.data.splits import Split
+from effnet_jax.data.device.pipeline import Pipeline
+from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.data.device.resident import ResidentSource
+from effnet_jax.data.sets.splits import Split
+from effnet_jax.process import sharding
 from effnet_jax.training.evaluation import Evaluator
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import checkpoint, loop
 from effnet_jax.training.loop import train_and_evaluate

@@ -8,12 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from effnet_jax import create_model, scaling, sharding
-from effnet_jax.data import sources
-from effnet_jax.data.pipeline import Pipeline
-from effnet_jax.data.preprocess import Preprocess
-from effnet_jax.data.splits import Split
+from effnet_jax import create_model
+from effnet_jax.architecture import scaling
+from effnet_jax.data.device import sources
+from effnet_jax.data.device.pipeline import Pipeline
+from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.data.sets.splits import Split
 from effnet_jax.models.layers import BatchNorm, Numerics, StochasticDepth
+from effnet_jax.process import sharding
 from effnet_jax.training import checkpoint, setup, statistics
 from effnet_jax.training.freezing import Freezing
 from effnet_jax.training.loop import train_and_evaluate

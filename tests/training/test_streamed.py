@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from effnet_jax import baselines
+from effnet_jax.architecture import baselines
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import checkpoint
 from effnet_jax.training.evaluation import evaluate_checkpoint

@@ -6,10 +6,10 @@ import importlib
 import numpy as np
 import pytest
 
-from effnet_jax import scaling
-from effnet_jax.data import registry, splits
-from effnet_jax.data.crops import RandomCrop
-from effnet_jax.data.encoded import EncodedSplit, Reading
+from effnet_jax.architecture import scaling
+from effnet_jax.data.decode.crops import RandomCrop
+from effnet_jax.data.decode.encoded import EncodedSplit, Reading
+from effnet_jax.data.sets import registry, splits
 from effnet_jax.training import setup
 from effnet_jax.training.loop import train_and_evaluate
 from effnet_jax.training.plan import Plan

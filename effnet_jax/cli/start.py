@@ -1,0 +1,50 @@
+"""How a program begins: help or options, logging, the process around JAX."""
+
+import functools
+import logging as std_logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from absl import logging
+
+from effnet_jax.cli import page, parsing
+from effnet_jax.cli.exits import EXIT_OK, execute
+from effnet_jax.process import runtime
+
+HELP = ("-h", "-help", "--help")
+
+
+def run(name: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the program `name` of `effnet_jax.programs`, or prints its help, and exits as `execute` says.
+
+    Args:
+      name: of its module.
+      argv: options and arguments; None takes those of the process.
+    """
+    execute(functools.partial(_start, name, list(sys.argv[1:] if argv is None else argv)))
+
+
+def prepare() -> None:
+    """Sets logging and the process up; call it before JAX is imported."""
+    logging.set_verbosity(logging.ERROR)
+    logging.use_absl_handler()
+    # A failed asynchronous write is reported once, by us; asyncio would add a traceback for each array.
+    std_logging.getLogger("asyncio").setLevel(std_logging.CRITICAL)
+    runtime.prepare_process()
+
+
+def _start(name: str, argv: list[str]) -> int | None:
+    program = parsing.load(name)
+    if wants_help(argv):
+        print(page.of(name, program))
+        return EXIT_OK
+    arguments = parsing.parse(name, program, argv)
+    prepare()
+    return program.main(arguments)
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Whether help is asked for; what follows `--` is no option."""
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    return any(option in HELP for option in options)

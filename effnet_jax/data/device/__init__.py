@@ -1,0 +1,1 @@
+"""How images reach the devices, and what happens to them there: augmentation, resizing, normalisation."""

@@ -1,0 +1,1 @@
+"""Looking at a data set: broken images, duplicates, statistics, sheets of samples and augmentations."""

@@ -1,0 +1,106 @@
+"""A dataset as a folder of images: which file belongs to which split and class. Nothing is decoded here.
+
+Two layouts are known, with class names from the names of the folders, in order of their code points:
+
+    PATH/train/<class>/*, PATH/val/<class>/*     (or "validation" or "test"; both "val" and "test" may be there)
+    PATH/<class>/*
+
+What PATH lacks is held out of its training images. A single second split, whatever its name, is the test
+split, as with ImageNet's "val": what selects a model must not be what it is judged by.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from effnet_jax.data.decode.image_files import find_images
+from effnet_jax.errors import UserError
+
+PREFIX = "folder:"
+
+_TRAIN = "train"
+_VALIDATION = ("val", "valid", "validation")
+_TEST = ("test",)
+_MAX_NAMES_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The images of a folder.
+
+    Attributes:
+      path: The folder.
+      class_names: By label.
+      splits: For "train" and, where the folder has them, "validation" and "test": the files with their
+        labels, class by class, sorted by name.
+    """
+
+    path: Path
+    class_names: tuple[str, ...]
+    splits: dict[str, tuple[tuple[Path, int], ...]]
+
+
+def is_folder(name: str) -> bool:
+    """Whether a dataset's name means a folder of images."""
+    return name.startswith(PREFIX)
+
+
+def find(name: str) -> Layout:
+    """Lists the images of the dataset "folder:PATH".
+
+    Raises:
+      UserError: If there is no such folder, it has fewer than two classes, a class has no image, or the
+        classes of two splits differ.
+    """
+    path = Path(name.removeprefix(PREFIX)).expanduser().absolute()
+    if not path.is_dir():
+        raise UserError(f"{name}: there is no folder {path}; give a folder of class folders with images")
+    folders = _split_folders(path)
+    classes = {split: _subfolders(folder) for split, folder in folders.items()}
+    class_names = classes[_TRAIN]
+    if len(class_names) < 2:
+        found = f"only the class {class_names[0]!r}" if class_names else "no class folder"
+        raise UserError(
+            f"{folders[_TRAIN]} holds {found}: images lie in one folder a class, of which there are at least two"
+        )
+    for split, folder in folders.items():
+        _check_same_classes(folders[_TRAIN], class_names, folder, classes[split])
+    splits = {
+        split: tuple(
+            (file, label) for label, class_name in enumerate(class_names) for file in find_images([folder / class_name])
+        )
+        for split, folder in folders.items()
+    }
+    return Layout(path, class_names, splits)
+
+
+def _split_folders(path: Path) -> dict[str, Path]:
+    """Returns the folder of each split that `path` has of its own."""
+    inside = _subfolders(path)
+    if _TRAIN not in inside:
+        return {_TRAIN: path}
+    validation = [name for name in inside if name in _VALIDATION]
+    test = [name for name in inside if name in _TEST]
+    if len(validation) > 1:
+        raise UserError(f"{path} has {' and '.join(validation)}, which mean the same split: leave one of them")
+    folders = {_TRAIN: path / _TRAIN}
+    if test and validation:
+        folders["validation"] = path / validation[0]
+    for name in test or validation:
+        folders["test"] = path / name
+    return folders
+
+
+def _subfolders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+
+
+def _check_same_classes(train: Path, expected: tuple[str, ...], folder: Path, found: tuple[str, ...]) -> None:
+    for one, other, names in (
+        (folder, train, sorted(set(expected) - set(found))),
+        (train, folder, sorted(set(found) - set(expected))),
+    ):
+        if names:
+            shown = ", ".join(names[:_MAX_NAMES_SHOWN]) + (", ..." if len(names) > _MAX_NAMES_SHOWN else "")
+            raise UserError(
+                f"{one} lacks {len(names)} of the classes of {other} ({shown}): both need the same class folders"
+            )

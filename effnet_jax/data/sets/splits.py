@@ -1,0 +1,124 @@
+"""What a loaded dataset is made of, and which of its examples are held out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effnet_jax.data.sets.registry import DatasetInfo
+from effnet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from effnet_jax.data.decode.encoded import EncodedSplit  # needs Pillow
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, H, W, 3], maybe a read-only memory map, and their labels int32 [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def part(self, where: slice) -> Split:
+        """Returns some of the images as a split."""
+        return Split(self.images[where], self.labels[where])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A loaded dataset.
+
+    Attributes:
+      info: Its facts.
+      class_names: By label.
+      splits: "train", "validation" and "test": decoded, or all encoded.
+      crop_fraction: Side of the central square of an original image that evaluation sees, as a share of the shorter
+        side.
+    """
+
+    info: DatasetInfo
+    class_names: tuple[str, ...]
+    splits: dict[str, Split | EncodedSplit]
+    crop_fraction: float = 1.0
+
+
+def take_validation(
+    name: str, train: Split | EncodedSplit, validation_examples: int
+) -> dict[str, Split | EncodedSplit]:
+    """Splits official training images, in their stratified order, into "train" and "validation".
+
+    Raises:
+      UserError: If so many examples cannot be held out.
+    """
+    num_present = len(np.unique(train.labels))
+    largest = len(train.labels) - num_present
+    if not num_present <= validation_examples <= largest:
+        raise UserError(
+            f"validation_examples={validation_examples} cannot be held out of the {len(train.labels)} training "
+            f"images of {name}: choose a number from {num_present}, one a class, to {largest}"
+        )
+    count = validation_examples
+    return {"train": train.part(slice(count, None)), "validation": train.part(slice(0, count))}
+
+
+def hold_out(
+    name: str, splits: dict[str, Split | EncodedSplit], num_classes: int, fraction: float
+) -> dict[str, Split | EncodedSplit]:
+    """Takes what a folder does not bring from the front of its training split, "validation" first.
+
+    Args:
+      name: What configs call the folder.
+      splits: "train", in its stratified order, and what else there is.
+      num_classes: Of the folder.
+      fraction: Share of the training images for each split that is missing.
+
+    Raises:
+      UserError: If the training split would lack a class.
+    """
+    train = splits["train"]
+    total, start = len(train.labels), 0
+    count = max(1, round(fraction * total))
+    held_out = {}
+    for split in ("validation", "test"):
+        if split in splits:
+            held_out[split] = splits[split]
+        else:
+            held_out[split] = train.part(slice(start, start + count))
+            start += count
+    left = train.part(slice(start, None))
+    missing = num_classes - len(np.unique(left.labels))
+    if missing:
+        raise UserError(
+            f"{min(start, total)} of the {total} training images of {name} are held out, and {missing} classes have "
+            f"none left: add images, or lower --config.dataset.held_out_fraction ({fraction})"
+        )
+    return {"train": left, **held_out}
+
+
+def stratified_order(labels: np.ndarray) -> np.ndarray:
+    """Returns an order of the examples, int64 [N], every prefix of which is a stratified sample.
+
+    A prefix of n examples holds n * N_c / N of class c, up to rounding, chosen at random among the class: an
+    example of rank r (from 0) among the N_c of its class stands at the fraction (r + 1/2) / N_c of the order.
+    Ranks and ties follow a hash of the position rather than a random generator, since NumPy keeps the streams
+    of its generators only within a version.
+
+    Args:
+      labels: int [N].
+    """
+    keys = _splitmix64(np.arange(len(labels), dtype=np.uint64))
+    shuffled = np.lexsort((keys, labels))  # class by class, at random within each
+    _, first, class_of, counts = np.unique(labels[shuffled], return_index=True, return_inverse=True, return_counts=True)
+    rank = np.arange(len(labels)) - first[class_of]
+    fraction = (2 * rank + 1) / (2 * counts[class_of])
+    return shuffled[np.lexsort((keys[shuffled], fraction))]
+
+
+def _splitmix64(values: np.ndarray) -> np.ndarray:
+    """The hash in the SplitMix64 generator (Steele, Lea & Flood 2014), uint64 [N] -> uint64 [N]."""
+    values = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,5 @@
+"""Using a checkpoint: `load(path)` gives a `Classifier` that needs to be told nothing else."""
+
+from effnet_jax.inference.classifier import Classifier, load
+
+__all__ = ["Classifier", "load"]

@@ -1,0 +1,166 @@
+"""Using a checkpoint: `load(path)` gives a classifier that needs to be told nothing else."""
+
+import pathlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from effnet_jax.data.decode.images import UnreadableImageError, read_image
+from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.errors import UserError
+from effnet_jax.models.registry import create_model
+from effnet_jax.training import checkpoint
+
+Path = str | pathlib.Path
+Images = np.ndarray | Path | Sequence[Path | np.ndarray]
+DEFAULT_BATCH = 32
+_READERS = 4  # threads that decode image files; Pillow lets go of Python's lock while it does
+
+
+class Classifier:
+    """A trained model with its preprocessing and class names.
+
+        net = effnet_jax.load("runs/b0_cifar100")
+        probabilities = net.predict(["cat.jpg", "dog.png"])
+        print(net.labels[probabilities[0].argmax()])
+
+    Attributes:
+      model: the Flax module.
+      variables: {"params", "batch_stats"}.
+      labels: class names, in the order of the logits.
+      preprocess: crop, resize and normalisation.
+      metadata: everything the checkpoint says of itself.
+      step: updates of the training run behind it.
+      ema: whether the weights are moving averages.
+    """
+
+    def __init__(self, loaded: checkpoint.Loaded):
+        self.metadata, self.step, self.ema = loaded.metadata, loaded.step, loaded.ema
+        self.model: nn.Module = create_model(**self.metadata["model"])
+        self.variables: dict[str, Any] = loaded.variables
+        self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
+        self.preprocess = Preprocess(**self.metadata["preprocess"])
+        self._functions = {
+            name: jax.jit(function, static_argnames="prepared")
+            for name, function in (
+                ("predict", self._probabilities),
+                ("features", self._features),
+                ("embed", self._embeddings),
+            )
+        }
+
+    @property
+    def resolution(self) -> int:
+        """Side in pixels of what the model sees."""
+        return self.preprocess.resolution
+
+    def predict(self, images: Images, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
+        """Returns class probabilities, float32 [N, classes].
+
+        Args:
+          images: uint8 [N, H, W, 3] of any one size, or paths of image files or uint8 [H, W, 3], each of its
+            own size.
+          batch_size: images at a time at most. The last batch is padded, and fewer images than one batch
+            to a power of two, so that few sizes are compiled.
+
+        Raises:
+          UnreadableImageError: a path that holds no readable image.
+          UserError: no image at all, or an array of another shape.
+        """
+        return self._run("predict", images, batch_size)
+
+    def features(self, images: Images, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
+        """Returns the head maps after the last activation, [N, h, w, C]; arguments as in `predict`."""
+        return self._run("features", images, batch_size)
+
+    def embed(self, images: Images, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
+        """Returns the pooled head maps, float32 [N, C]; arguments as in `predict`."""
+        return self._run("embed", images, batch_size)
+
+    def predict_files(
+        self, paths: Sequence[Path], batch_size: int = DEFAULT_BATCH
+    ) -> Iterator[tuple[Path, np.ndarray | UnreadableImageError]]:
+        """Yields every path, in order, with its probabilities [classes] or with what is wrong with it.
+
+        Args:
+          paths: image files; one batch of them is decoded at a time.
+          batch_size: as in `predict`.
+        """
+        batch_size = _batch_size(len(paths), batch_size)
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(paths), batch_size):
+                chunk = paths[start : start + batch_size]
+                images = list(pool.map(self._load_or_error, chunk))
+                readable = [image for image in images if isinstance(image, np.ndarray)]
+                rows = iter(())
+                if readable:
+                    rows = iter(self._apply("predict", np.stack(readable), batch_size, prepared=True))
+                for path, image in zip(chunk, images):
+                    yield path, next(rows) if isinstance(image, np.ndarray) else image
+
+    def _probabilities(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
+        """`prepared` images are those of `Preprocess.on_host`, which are not to be cropped once more."""
+        inputs = self.preprocess.normalize(images) if prepared else self.preprocess(images)
+        return jax.nn.softmax(self.model.apply(variables, inputs, train=False))
+
+    def _features(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
+        inputs = self.preprocess.normalize(images) if prepared else self.preprocess(images)
+        return self.model.apply(variables, inputs, train=False, method="features")
+
+    def _embeddings(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
+        return jnp.mean(self._features(variables, images, prepared), axis=(1, 2), dtype=jnp.float32)
+
+    def _run(self, name: str, images: Images, batch_size: int) -> np.ndarray:
+        if isinstance(images, str | pathlib.Path):
+            images = [images]
+        if len(images) == 0:
+            raise UserError("no image was given")
+        if hasattr(images, "shape") and (len(images.shape) != 4 or images.shape[3] != 3):
+            raise UserError(f"images are [N, height, width, 3], not {list(images.shape)}")
+        batch_size = _batch_size(len(images), batch_size)
+        chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        if hasattr(images, "shape"):
+            batches = [self._apply(name, np.asarray(chunk), batch_size, prepared=False) for chunk in chunks]
+        else:
+            loaded = (np.stack([self._load(image) for image in chunk]) for chunk in chunks)
+            batches = [self._apply(name, batch, batch_size, prepared=True) for batch in loaded]
+        return np.concatenate(batches)
+
+    def _apply(self, name: str, batch: np.ndarray, batch_size: int, prepared: bool) -> np.ndarray:
+        """Runs one compiled function on a batch padded to `batch_size`."""
+        padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
+        return np.asarray(self._functions[name](self.variables, padded, prepared=prepared))[: len(batch)]
+
+    def _load(self, image: Path | np.ndarray) -> np.ndarray:
+        """Returns float32 [resolution, resolution, 3] in 0..255."""
+        return self.preprocess.on_host(image if isinstance(image, np.ndarray) else read_image(image))
+
+    def _load_or_error(self, path: Path) -> np.ndarray | UnreadableImageError:
+        try:
+            return self._load(path)
+        except UnreadableImageError as error:
+            return error
+
+
+def _batch_size(count: int, at_most: int) -> int:
+    """Returns the size to which batches of `count` images are padded."""
+    return min(at_most, 1 << (count - 1).bit_length())
+
+
+def load(path: Path, weights: str = "selected") -> Classifier:
+    """Loads a checkpoint for inference.
+
+    Args:
+      path: a run's workdir, its checkpoints folder, or one step of it; a file of scripts/export_weights.py
+        --to=effnet_jax; or the name of a model that comes with the package, such as "half_b0_cifar100".
+      weights: "raw", "ema", or "selected" for whichever did better on validation.
+
+    Raises:
+      UserError: there is no checkpoint of this project.
+    """
+    return Classifier(checkpoint.load(path, weights))

@@ -1,0 +1,75 @@
+"""The process around JAX: XLA's options, compilation cache, how far the host runs ahead. Imports no JAX."""
+
+import gc
+import os
+import pathlib
+import sys
+
+from effnet_jax.process import heap, xla_flags
+from effnet_jax.process.paths import cache_root
+
+# Programs of training or evaluation that may be queued on the device beside the running one: enough to keep it busy,
+# few enough to stop soon when asked. On a CPU each takes its whole working memory when it is queued.
+MAX_QUEUED_DISPATCHES = 1
+
+# New objects before the first generation is searched, and searches before the next one's; Python has 700, 10, 10.
+_GARBAGE_THRESHOLDS = 20_000, 10, 10
+
+_VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
+_YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
+_EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
+
+
+def prepare_process() -> None:
+    """Tunes the process for JAX on a CPU; call it before JAX is imported.
+
+    * glibc gives large buffers back to the system after each step and faults them in again, which makes
+      element-wise work several times slower; here it is told to keep them, and the kernel to use huge pages
+      for them. One arena serves all threads.
+    * Where the processor has AVX-512, XLA is told to use all of it: LLVM would stop at half the width.
+      An XLA_FLAGS of the user's that names the option wins.
+    * A loop whose body is plain arithmetic becomes one kernel, as XLA makes of loops over a kilobyte: a step then
+      costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
+    * From JAX 0.11 on XLA is told to leave sums out of its YNNPACK calls: with them some ResNets in bfloat16 gave NaN.
+    * A flag that the installed XLA does not know is left out, and stderr says so; see `xla_flags`.
+    * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
+      A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
+    * Python looks for cycles of garbage less often. Tracing makes tens of thousands of small objects that stay, and
+      looking through them again and again took a fifth of it.
+    """
+    if "jax" in sys.modules:
+        raise RuntimeError("prepare_process() must run before jax is imported")
+    heap.tune()
+    xla_flags.add(_flags())
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def select_platform(platform_name: str) -> None:
+    """Makes JAX and torch, in this process and its children, use "cpu", "gpu" or "tpu"."""
+    os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(platform_name, platform_name)
+    if platform_name == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def accelerator_is_there() -> bool:
+    """Whether this machine has a GPU or TPU that JAX may use, told without starting JAX."""
+    if os.environ.get("JAX_PLATFORMS", "").lower() == "cpu":
+        return False
+    return any(map(os.path.exists, ("/dev/nvidia0", "/dev/nvidiactl", "/dev/accel0", "/dev/vfio/0", "/dev/kfd")))
+
+
+def _flags() -> dict[str, str]:
+    flags = {_EXTRA_OPTIONS: f"{_LOOP_BYTES}={1 << 40}"}
+    if xla_flags.jaxlib_version() >= (0, 11):
+        flags[_YNN_FUSIONS] = "-reduce"
+    processor = pathlib.Path("/proc/cpuinfo")
+    if processor.exists() and "avx512f" in processor.read_text():
+        flags[_VECTOR_WIDTH] = "512"
+    return flags
+
+
+def loops_are_kernels() -> bool:
+    """Whether XLA:CPU has been told to compile loops of plain arithmetic to one kernel each, whatever their size."""
+    return _LOOP_BYTES in os.environ.get("XLA_FLAGS", "")
