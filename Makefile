@@ -60,8 +60,8 @@ lowest: .venv-lowest.txt
 	$(MAKE) VENV=.venv-lowest LOWEST_VERSIONS=.venv-lowest.txt quickstart test
 
 # What a new release of JAX, Flax, Optax or Orbax is about to drop fails here first: models, steps, checkpoints, data.
-QUICK_TESTS := tests/process/test_runtime.py tests/process/test_xla_flags.py tests/data/sets/test_cifar.py tests/models/test_layers.py \
-	tests/models/test_baselines.py tests/models/test_half_precision.py tests/training/test_step.py tests/training/test_checkpoint.py
+QUICK_TESTS := $(addprefix tests/,process/test_runtime.py process/test_xla_flags.py data/sets/test_cifar.py models/test_layers.py \
+	models/test_baselines.py models/test_half_precision.py training/test_step.py training/test_checkpoint.py)
 DEPRECATIONS := DeprecationWarning PendingDeprecationWarning FutureWarning
 test-quick: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(DEPRECATIONS:%=-W error::%) $(QUICK_TESTS)
@@ -83,11 +83,11 @@ benchmark: $(PEERS_INSTALLED)
 	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers timm,timm-compile,keras,naive \
 		--output results/benchmark_$(SUITE).md
 
-# What a bare GPU machine without a network needs: the data, and the pure-Python packages that its image lacks.
-GPU_PYTHON := 3.12
 results: $(INSTALLED)
 	$(BIN)/python scripts/results.py
 
+# What a bare GPU machine without a network needs: the data, and the pure-Python packages that its image lacks.
+GPU_PYTHON := 3.12
 gpu-pack: $(INSTALLED)
 	$(BIN)/python scripts/gpu_pack.py pack gpu_pack
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \

@@ -104,7 +104,7 @@ def summary(scores: dict[str, Scores]) -> list[dict[str, Any]]:
     The interval is a half-width. "ahead_of", of a method, holds for each of `RIVALS` the mean difference to it on the
     same images, positive where the method is better, and the ends of its 95 % bootstrap interval.
     """
-    rows = []
+    rows, ahead, differences = [], [], []
     for name, measures in scores.items():
         row: dict[str, Any] = {"method": name}
         for measure, values in measures.items():
@@ -112,12 +112,13 @@ def summary(scores: dict[str, Scores]) -> list[dict[str, Any]]:
             row[measure] = {"mean": mean, "interval": interval, "count": len(values)}
             if name not in CONTROLS and measure in faithfulness.HIGHER_IS_BETTER:
                 sign = 1 if faithfulness.HIGHER_IS_BETTER[measure] else -1
-                differences = {rival: sign * (values - scores[rival][measure]) for rival in RIVALS}
-                row[measure]["ahead_of"] = {
-                    rival: [float(found.mean()), *faithfulness.bootstrap_interval(found)]
-                    for rival, found in differences.items()
-                }
+                ahead.append(row[measure].setdefault("ahead_of", {}))
+                differences.append([sign * (values - scores[rival][measure]) for rival in RIVALS])
         rows.append(row)
+    flat = np.concatenate(differences)
+    found = np.column_stack([flat.mean(1), faithfulness.bootstrap_intervals(flat)])
+    for target, of_rivals in zip(ahead, found.reshape(len(ahead), len(RIVALS), 3).tolist()):
+        target.update(zip(RIVALS, of_rivals))
     return rows
 
 

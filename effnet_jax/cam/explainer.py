@@ -32,6 +32,7 @@ class Explainer:
         self._mesh = sharding.data_mesh(jax.local_devices())
         self.variables = self.replicate(net.variables)
         self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        self._map_sizes: dict[str | None, tuple[int, int]] = {}  # to find one, the model is traced
         self.one_image = jax.ShapeDtypeStruct((1, net.resolution, net.resolution, 3), jnp.float32)
 
     def check(self, method: Method, layer: str | None) -> None:
@@ -41,8 +42,10 @@ class Explainer:
 
     def map_size(self, layer: str | None) -> tuple[int, int]:
         """Height and width of the map at a layer; without one, of the head map."""
-        below = lambda v, x: base.features(self.net.model, v, x, layer or base.HEAD)  # noqa: E731
-        return jax.eval_shape(below, self.net.variables, self.one_image).shape[1:3]
+        if layer not in self._map_sizes:
+            below = lambda v, x: base.features(self.net.model, v, x, layer or base.HEAD)  # noqa: E731
+            self._map_sizes[layer] = jax.eval_shape(below, self.net.variables, self.one_image).shape[1:3]
+        return self._map_sizes[layer]
 
     def replicate(self, variables: Any) -> Any:
         """Puts variables, whole, on every device."""

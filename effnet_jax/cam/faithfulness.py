@@ -105,17 +105,16 @@ def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(1.96 * spread / np.sqrt(len(values)))
 
 
-def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Returns the ends of the 95 % percentile bootstrap interval of the mean of [N] values (Efron 1979).
+def bootstrap_intervals(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> np.ndarray:
+    """Returns the ends [K, 2] of the 95 % percentile bootstrap intervals of the means of values [K, N] (Efron 1979).
 
-    With differences of two maps on the same images this is the paired bootstrap: the spread between images, which both
-    share, drops out.
+    With differences of two maps on the same N images this is the paired bootstrap: the spread between images, which
+    both share, drops out. All K rows see the same resamples.
     """
     values = np.asarray(values, np.float64)
-    generator = np.random.default_rng(seed)
-    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    generator, count = np.random.default_rng(seed), values.shape[1]
+    means = [values[:, generator.integers(count, size=count)].mean(1) for _ in range(resamples)]
+    return np.quantile(means, (0.025, 0.975), axis=0).T
 
 
 def _area(confidence: Confidence, before: jax.Array, after: jax.Array, ranks: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -90,18 +91,44 @@ def workdir(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path:
     return pathlib.Path(flag.value or f"runs/{_stem(config)}")
 
 
-def records(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path | None:
-    """Returns the folder of a study's records: what its flag says, else results/<name of the config file>/runs.
-
-    A flag that is set to nothing means no records.
-    """
-    if flag.value is None:
-        return pathlib.Path("results") / _stem(config) / "runs"
-    return pathlib.Path(flag.value) if flag.value else None
-
-
 def _stem(config: flags.FlagHolder) -> str:
     return pathlib.Path(flags.FLAGS[config.name].config_filename.split(":")[0]).stem
+
+
+class StudyFlags:
+    """The flags of a program that works on a study, made where it defines its flags; `config` is its `--config`."""
+
+    def __init__(self, config: flags.FlagHolder) -> None:
+        self._config = config
+        self._workdir = flags.DEFINE_string(
+            "workdir", None, "FOLDER: Folder of the study. Default: runs/<name of the config>."
+        )
+        self._storage = flags.DEFINE_string(
+            "storage", "", "URL: Of an Optuna storage, such as postgresql://host/name. Default: SQLite in the workdir."
+        )
+        self._records = flags.DEFINE_string(
+            "records",
+            None,
+            "FOLDER: Records of finished runs. Default: results/<name of the config>/runs; empty: none.",
+        )
+        self._retry = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        """The folder of the study."""
+        return workdir(self._workdir, self._config)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `search.grid_search.search` and `study.scaling_study.run` take beside config and folder."""
+        records = self._records.value
+        if records is None:
+            records = pathlib.Path("results") / _stem(self._config) / "runs"
+        return {
+            "storage_url": self._storage.value,
+            "records": pathlib.Path(records) if records else None,
+            "retry_failed": self._retry.value,
+        }
 
 
 class ClusterFlags:

@@ -31,7 +31,7 @@ def natural_input_size(net: Classifier) -> int:
     return side
 
 
-def stablehlo(
+def serialize(
     net: Classifier,
     input_size: int | None = None,
     output: str = "probabilities",

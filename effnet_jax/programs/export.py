@@ -1,6 +1,6 @@
 """Exports a model as StableHLO.
 
-    python scripts/stablehlo.py runs/b0_cifar100 --output model.stablehlo
+    python scripts/export.py runs/b0_cifar100 --output model.stablehlo
 
 The file maps uint8 images of one size, any number of them, to probabilities, and runs with jax alone.
 """
@@ -25,11 +25,11 @@ def main(arguments: list[str]) -> None:
 
     net = classifier.load(CHECKPOINT.value)
     side = INPUT_SIZE.value or stablehlo.natural_input_size(net)
-    content = stablehlo.stablehlo(net, side, RESULT.value)
+    content = stablehlo.serialize(net, side, RESULT.value)
     with whole_file(pathlib.Path(OUTPUT.value)) as file:
         file.write(content)
     print(f"uint8 [N, {side}, {side}, 3] -> float32 [N, {len(net.labels)}] {RESULT.value}")
-    print("from jax import export; stablehlo.deserialize(open(path, 'rb').read()).call(images)")
+    print("from jax import export; export.deserialize(open(path, 'rb').read()).call(images)")
     print(OUTPUT.value)
 
 

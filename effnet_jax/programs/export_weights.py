@@ -20,7 +20,7 @@ WEIGHTS = cli.weights()
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
-    from effnet_jax.export import timm
+    from effnet_jax.export import timm_weights
     from effnet_jax.training import checkpoint, weights_file
 
     loaded = checkpoint.load(CHECKPOINT.value, WEIGHTS.value)
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> None:
         weights_file.write(pathlib.Path(OUTPUT.value), loaded)
         print(f"net = effnet_jax.load({OUTPUT.value!r})", OUTPUT.value, sep="\n")
         return
-    exported = timm.to_timm(loaded)
-    timm.write_safetensors(pathlib.Path(OUTPUT.value), exported)
+    exported = timm_weights.to_timm(loaded)
+    timm_weights.write_safetensors(pathlib.Path(OUTPUT.value), exported)
     load = f"model.load_state_dict(safetensors.torch.load_file({OUTPUT.value!r}))"
     print(*exported.instructions, load, OUTPUT.value, sep="\n")
 

@@ -18,14 +18,7 @@ from effnet_jax.search import candidates
 
 DEFAULT = "grid_search" if runtime.accelerator_is_there() else "grid_search_cpu"
 CONFIG = cli.config("The search")
-WORKDIR = flags.DEFINE_string("workdir", None, "FOLDER: Folder of the search. Default: runs/<name of the config>.")
-STORAGE = flags.DEFINE_string(
-    "storage", "", "URL: Of an Optuna storage, such as postgresql://host/name. Default: SQLite in the workdir."
-)
-RECORDS = flags.DEFINE_string(
-    "records", None, "FOLDER: Records of finished runs. Default: results/<name of the config>/runs; empty: none."
-)
-RETRY = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
+STUDY = cli.StudyFlags(CONFIG)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the candidates and train nothing.")
 JSON = flags.DEFINE_bool("json", False, "With --dry_run: print JSON.")
 
@@ -45,11 +38,8 @@ def main(arguments: list[str]) -> None:
         return
     from effnet_jax.search import grid_search
 
-    folder = cli.workdir(WORKDIR, CONFIG)
-    grid_search.search(
-        config, folder, storage_url=STORAGE.value, records=cli.records(RECORDS, CONFIG), retry_failed=RETRY.value
-    )
-    print(f"{folder}/grid_search.md")
+    grid_search.search(config, STUDY.workdir, **STUDY.options)
+    print(f"{STUDY.workdir}/grid_search.md")
 
 
 PROGRAM = cli.Program(main, config=DEFAULT)

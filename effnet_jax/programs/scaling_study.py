@@ -12,14 +12,7 @@ from effnet_jax import cli
 from effnet_jax.study import members
 
 CONFIG = cli.config("The study")
-WORKDIR = flags.DEFINE_string("workdir", None, "FOLDER: Folder of the study. Default: runs/<name of the config>.")
-STORAGE = flags.DEFINE_string(
-    "storage", "", "URL: Of an Optuna storage, such as postgresql://host/name. Default: SQLite in the workdir."
-)
-RECORDS = flags.DEFINE_string(
-    "records", None, "FOLDER: Records of finished runs. Default: results/<name of the config>/runs; empty: none."
-)
-RETRY = flags.DEFINE_bool("retry_failed", False, "Try again what failed in earlier starts.")
+STUDY = cli.StudyFlags(CONFIG)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the models and train nothing.")
 
 
@@ -32,11 +25,8 @@ def main(arguments: list[str]) -> None:
     from effnet_jax import report
     from effnet_jax.study import scaling_study
 
-    folder = cli.workdir(WORKDIR, CONFIG)
-    scaling_study.run(
-        config, folder, storage_url=STORAGE.value, records=cli.records(RECORDS, CONFIG), retry_failed=RETRY.value
-    )
-    print(report.write(folder, folder / "report"))
+    scaling_study.run(config, STUDY.workdir, **STUDY.options)
+    print(report.write(STUDY.workdir, STUDY.workdir / "report"))
 
 
 PROGRAM = cli.Program(main, config="study_single_axis")

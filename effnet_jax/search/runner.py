@@ -132,7 +132,7 @@ def _take_records(records: pathlib.Path, tasks: Sequence[Task], workdir: pathlib
         for task in tasks:
             changed = records_lib.take(records / task.name, task.config, workdir / RUNS / task.name)
             if changed and not others:
-                print(f"records   {records / task.name} is of another config, not taken: {'; '.join(changed[:3])}")
+                print(records_lib.not_taken(records / task.name, changed))
             others += bool(changed)
     if others:
         print(f"records   {others} of other configs in {records}; these runs are trained anew and leave no record")

@@ -95,7 +95,9 @@ def go_on(listed: list[Item], workdir: pathlib.Path) -> Iterator[Item]:
         if item.kind == "run":
             for task in item.tasks:
                 folder, record = workdir / task.name, item.folder / RUNS / task.name
-                records.take(record, task.config, folder)
+                changed = records.take(record, task.config, folder)
+                if changed:
+                    print(records.not_taken(record, changed))
                 train_and_evaluate(task.config, folder)
                 records.keep(folder, record)
         else:

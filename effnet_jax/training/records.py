@@ -37,6 +37,11 @@ def take(record: pathlib.Path, config: ml_collections.ConfigDict, folder: pathli
     return changed
 
 
+def not_taken(record: pathlib.Path, changed: list[str]) -> str:
+    """Returns a line about a record that `take` left alone, and what differs."""
+    return f"records   {record} is of another config, not taken: {'; '.join(changed[:3])}"
+
+
 def keep(folder: pathlib.Path, record: pathlib.Path) -> bool:
     """Writes the record of the finished run in `folder`; one that is there is left as it is.
 

@@ -18,7 +18,7 @@ RUN = """
 import sys, numpy as np
 from jax import export
 images = np.load(sys.argv[2])
-call = stablehlo.deserialize(open(sys.argv[1], "rb").read()).call
+call = export.deserialize(open(sys.argv[1], "rb").read()).call
 np.savez(sys.argv[3], one=call(images[:1]), all=call(images))
 print(sorted({m.split(".")[0] for m in sys.modules} & {"effnet_jax", "flax", "optax", "orbax"}))
 """
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 def test_the_file_predicts_what_the_model_does(folder, tmp_path):
     path = tmp_path / "out/model.stablehlo"
-    command = [sys.executable, ROOT / "scripts/stablehlo.py", f"--checkpoint={folder}", f"--output={path}"]
+    command = [sys.executable, ROOT / "scripts/export.py", f"--checkpoint={folder}", f"--output={path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(path)
@@ -54,7 +54,7 @@ def test_logits_at_another_size(folder):
     from jax import export as jax_export
 
     net = effnet_jax.load(folder)
-    call = jax_export.deserialize(bytearray(stablehlo.stablehlo(net, 100, "logits", platforms=("cpu",)))).call
+    call = jax_export.deserialize(bytearray(stablehlo.serialize(net, 100, "logits", platforms=("cpu",)))).call
     images = np.random.default_rng(0).integers(0, 256, (2, 100, 100, 3)).astype(np.uint8)
     logits = np.asarray(call(images))
     exps = np.exp(logits - logits.max(1, keepdims=True))
@@ -70,4 +70,4 @@ def test_the_natural_input_is_cropped_but_not_resized(folder):
 
 def test_refused(folder):
     with pytest.raises(UserError, match="positive"):
-        stablehlo.stablehlo(effnet_jax.load(folder), 0)
+        stablehlo.serialize(effnet_jax.load(folder), 0)

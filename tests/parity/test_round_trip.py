@@ -40,8 +40,8 @@ def test_our_weights_give_the_same_logits_in_timm(options, tmp_path):
         "class_names": [str(i) for i in range(10)],
     }
     weights = well_conditioned("efficientnet_b0", 10)
-    exported = timm.to_timm(Loaded(weights, metadata, step=1, ema=False))
-    timm.write_safetensors(tmp_path / "model.safetensors", exported)
+    exported = timm_weights.to_timm(Loaded(weights, metadata, step=1, ema=False))
+    timm_weights.write_safetensors(tmp_path / "model.safetensors", exported)
 
     names = {"timm": timm}
     exec("\n".join(exported.instructions), names)

@@ -9,7 +9,7 @@ import pytest
 import effnet_jax
 from effnet_jax.architecture import baselines, catalog
 from effnet_jax.errors import UserError
-from effnet_jax.export import timm
+from effnet_jax.export import timm_weights
 from effnet_jax.pretrained import importer
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.variables import variables
@@ -144,4 +144,4 @@ def test_settings():
 
 def test_export_to_timm_says_what_it_can_do():
     with pytest.raises(UserError, match="only EfficientNets are exported"):
-        timm.to_timm(Loaded({}, {"model": {"name": "resnet50"}}, 0, False))
+        timm_weights.to_timm(Loaded({}, {"model": {"name": "resnet50"}}, 0, False))

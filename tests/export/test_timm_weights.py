@@ -6,7 +6,7 @@ import pytest
 
 from effnet_jax import create_model
 from effnet_jax.errors import UserError
-from effnet_jax.export import timm
+from effnet_jax.export import timm_weights
 from effnet_jax.pretrained import importer, readers
 from effnet_jax.training.checkpoint import Loaded
 from effnet_jax.training.state import init_variables
@@ -25,7 +25,7 @@ def loaded(**options) -> Loaded:
 
 def test_what_goes_out_comes_back(tmp_path):
     ours = loaded()
-    timm.write_safetensors(tmp_path / "m.safetensors", timm.to_timm(ours))
+    timm_weights.write_safetensors(tmp_path / "m.safetensors", timm_weights.to_timm(ours))
     back = importer.import_weights("timm", tmp_path / "m.safetensors", "tf_efficientnet_b0")
     assert jax.tree.all(jax.tree.map(np.array_equal, back.variables, ours.variables))
     assert "bn1.num_batches_tracked" in readers.read(tmp_path / "m.safetensors")
@@ -50,14 +50,14 @@ def test_what_goes_out_comes_back(tmp_path):
     ],
 )
 def test_instructions(options, lines):
-    assert list(timm.to_timm(loaded(**options)).instructions) == lines
+    assert list(timm_weights.to_timm(loaded(**options)).instructions) == lines
 
 
 def test_what_timm_cannot_be(tmp_path):
     with pytest.raises(UserError, match="multipliers"):
-        timm.to_timm(loaded(width_multiplier=0.5))
+        timm_weights.to_timm(loaded(width_multiplier=0.5))
     with pytest.raises(UserError, match="larger strides"):
-        timm.to_timm(loaded(stage_strides=(2, 2, 2, 2, 1, 1, 1)))
+        timm_weights.to_timm(loaded(stage_strides=(2, 2, 2, 2, 1, 1, 1)))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        timm.write_safetensors(tmp_path / "file/m.safetensors", timm.to_timm(loaded()))
+        timm_weights.write_safetensors(tmp_path / "file/m.safetensors", timm_weights.to_timm(loaded()))
