@@ -159,7 +159,7 @@ def test_the_bootstrap_interval_is_scipys():
     theirs = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=10_000, method="percentile", random_state=1
     ).confidence_interval
-    np.testing.assert_allclose(faithfulness.bootstrap_interval(values), theirs, rtol=0.02)
+    np.testing.assert_allclose(faithfulness.bootstrap_intervals(values[None])[0], theirs, rtol=0.02)
 
 
 def test_methods_are_compared_with_controls_image_by_image():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from effnet_jax import create_model
+from effnet_jax.export import timm_weights
 from effnet_jax.inference.classifier import Classifier
 from effnet_jax.pretrained import importer
 from effnet_jax.pretrained.registry import SOURCES
