@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
-from configs import b0_cifar10, cifar100, default, study_family
+from configs import b0_cifar10, cifar100, default, results, study_family
 from effnet_jax import config
 from effnet_jax.architecture import baselines, catalog, scaling
 from effnet_jax.data import datasets
@@ -26,6 +26,7 @@ from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained.variables import variables
 from effnet_jax.process import sharding, xla_flags
 from effnet_jax.report import published
+from effnet_jax.report.runs import read_run
 from effnet_jax.study.members import member, scaled
 from effnet_jax.training import setup
 from effnet_jax.training.optimizer import learning_rate_schedule
@@ -34,6 +35,7 @@ from tests.checkpoints import write_checkpoint
 from tests.short import two_blocks
 
 FOLDER = pathlib.Path(default.__file__).parent
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 # All but results.py, which names others of them and is no run.
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "results"))
 SHARED = ("cifar100", "default")  # what others start from
@@ -93,6 +95,22 @@ def test_its_docstring_gives_the_command_and_for_a_run_cost_and_result(name):
     if duration:
         images = registry.info(run.dataset.name).split_sizes["train"] - run.dataset.validation_examples
         assert duration.groups() == (str(run.num_epochs), f"{images:,}")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in results.get_config().runs])
+def test_its_docstring_gives_the_result_that_the_records_hold(name):
+    said = " ".join(module_of(name).__doc__.split())
+    records = sorted((ROOT / "results/recipes/runs").glob(f"{name}_seed*/results.json"))
+    if not records:
+        assert "Result: not measured yet" in said
+        return
+    runs = [read_run(path.parent) for path in records]
+    mean = 100 * sum(run.accuracy("test") for run in runs) / len(runs)
+    seeds = {1: "one seed", 2: "two seeds", 3: "three seeds"}[len(runs)]
+    assert f"Result: {mean:.1f} % of the test images ({seeds}; results/recipes)" in said
+    for run in runs:
+        changed = config.changed_keys(run.config, run_of(name))
+        assert all(key.startswith("seed:") for key in changed), "a record of another recipe"
 
 
 @pytest.mark.parametrize("name", distinct_runs())

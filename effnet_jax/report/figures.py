@@ -110,7 +110,7 @@ def _family(found: Collection) -> Figure:
                                fontsize=8)  # fmt: skip
         panel.set(xlabel=label, ylabel="ImageNet top-1 accuracy (%)")
         panel.margins(x=LABEL_MARGIN, y=0.1)
-        _log_axis(panel)
+        log_axis(panel)
         _papers(panel, "Figures 1 and 5, Table 2")
     panels[1, 2].axis("off")
     panels[1, 2].text(
@@ -135,7 +135,7 @@ def _by_family(panel: Axes, found: Collection, label: str, size: Callable[[Group
         _errorbars(panel, groups, size, colour, marker, prefix, line)
         _annotate(panel, groups, lambda group: _short(group.name), size)
     panel.set(xlabel=label, ylabel=ACCURACY)
-    _log_axis(panel)
+    log_axis(panel)
     _ours(panel, found)
 
 
@@ -203,7 +203,7 @@ def _annotate(
     panel.margins(x=LABEL_MARGIN, y=0.1)
 
 
-def _log_axis(panel: Axes) -> None:
+def log_axis(panel: Axes) -> None:
     """With plain numbers, few enough to read."""
     panel.set_xscale("log")
     low, high = panel.get_xlim()

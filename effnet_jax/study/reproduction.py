@@ -11,6 +11,7 @@ import ml_collections
 from effnet_jax import config as config_lib
 from effnet_jax import report
 from effnet_jax.data.sets import registry
+from effnet_jax.report import overview
 from effnet_jax.search import candidates, forecast, grid_search
 from effnet_jax.search.layout import RUNS
 from effnet_jax.search.queue import Task, with_seeds
@@ -84,8 +85,13 @@ def status(listed: list[Item], hardware: str) -> str:
     return "\n".join(lines)
 
 
-def go_on(listed: list[Item], workdir: pathlib.Path) -> Iterator[Item]:
-    """Does whatever is not done, in order, writes the reports again, and yields each item once it is done.
+def go_on(listed: list[Item], workdir: pathlib.Path, results: pathlib.Path) -> Iterator[Item]:
+    """Does whatever is not done, in order, writes reports and pictures again, and yields each item once it is done.
+
+    Args:
+      listed: see `items`.
+      workdir: folder of the runs.
+      results: folder of the records and reports.
 
     Raises:
       UserError: a config, the data or the workdir will not do.
@@ -104,6 +110,7 @@ def go_on(listed: list[Item], workdir: pathlib.Path) -> Iterator[Item]:
             start = grid_search.search if item.kind == "search" else scaling_study.run
             start(item.config, workdir / item.name, records=item.folder / RUNS)
             report.write(workdir / item.name, item.folder)
+        overview.write(results)
         yield item
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from configs import results
 from effnet_jax.errors import RunInterrupted
+from effnet_jax.report import overview
 from effnet_jax.search import grid_search, runner
 from effnet_jax.study import reproduction
 from tests.search import studies
@@ -33,7 +34,9 @@ def trained(monkeypatch):
     return names_and_stops
 
 
-def test_stopped_anywhere_it_goes_on_from_its_records_alone(trained, tmp_path):
+def test_stopped_anywhere_it_goes_on_from_its_records_alone(trained, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(overview, "write", drawn.append)
     names, stop_before = trained
     listed = reproduction.items(QUEUE, tmp_path / "results")
     wanted = [task.name for item in listed for task in item.tasks]
@@ -41,12 +44,13 @@ def test_stopped_anywhere_it_goes_on_from_its_records_alone(trained, tmp_path):
     for count, machine in ((1, "first"), (5, "second")):
         stop_before[:] = [count]
         with pytest.raises(RunInterrupted):
-            list(reproduction.go_on(listed, tmp_path / machine))
+            list(reproduction.go_on(listed, tmp_path / machine, tmp_path / "results"))
     stop_before.clear()
-    done = [item.name for item in reproduction.go_on(listed, tmp_path / "third")]
+    done = [item.name for item in reproduction.go_on(listed, tmp_path / "third", tmp_path / "results")]
     assert done == ["half_b0_cifar100", "grid_search_cpu"]
     assert names == wanted, "in order of worth, and nothing twice"
     assert (tmp_path / "results/grid_search_cpu/report.md").exists()
+    assert len(drawn) == 3 and set(drawn) == {tmp_path / "results"}
     assert (tmp_path / "results/recipes/runs/half_b0_cifar100_seed1/results.json").exists()
 
 
