@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-pack lint format clean help
+.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-pack docs lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
@@ -20,6 +20,7 @@ help:
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
 	@echo "make results      go on with all that results/ shows; finished runs are not trained again (days on 2 cores)"
 	@echo "make gpu-pack     pack CIFAR-100 and wheels for scripts/gpu_jobs.sh on a GPU machine without a network"
+	@echo "make docs         build the site of docs/ into build/site; broken links are errors"
 	@echo "make lint         ruff check and format check"
 	@echo "make format       ruff format"
 	@echo "make clean        remove .venv and its like, and runs/quickstart"
@@ -93,6 +94,11 @@ gpu-pack: $(INSTALLED)
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
 		--python-version $(GPU_PYTHON) --dest gpu_pack/wheels \
 		ml_collections tensorboardX optuna alembic sqlalchemy colorlog mako greenlet markupsafe pyyaml tqdm
+
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
