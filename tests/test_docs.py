@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import effnet_jax
 from effnet_jax import config
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -113,3 +114,7 @@ def test_every_link_to_a_file_leads_somewhere():
 
 def test_the_readme_is_a_door_and_no_manual():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_citation_names_the_version():
+    assert f"\nversion: {effnet_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
