@@ -4,31 +4,44 @@
     model = effnet_jax.create_model("efficientnet_b0", num_classes=100)
     net = effnet_jax.load("workdir")
 
+    config = effnet_jax.get_config("half_b0_cifar100")
+    results = effnet_jax.train(config, "runs/half_b0_cifar100")
+    figures = effnet_jax.evaluate("runs/half_b0_cifar100", split="test")
+
 Everything is imported on first use, so that `import effnet_jax` alone does not load JAX: the scripts
 set up the process (allocator, compilation cache) before it does.
 """
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "create_model": "effnet_jax.models.registry",
-    "load": "effnet_jax.inference",
-    "UserError": "effnet_jax.errors",
+    "create_model": "effnet_jax.models.registry.create_model",
+    "load": "effnet_jax.inference.load",
+    "get_config": "effnet_jax.config_files.get_config",
+    "train": "effnet_jax.training.loop.train_and_evaluate",
+    "evaluate": "effnet_jax.evaluation.checkpoint.evaluate_checkpoint",
+    "UserError": "effnet_jax.errors.UserError",
 }
+# They compute for long: from a notebook as from a script, the process is made ready for it, if JAX is not loaded yet.
+_LONG = ("train", "evaluate")
 _MODULES = {
     **{name: f"effnet_jax.{name}" for name in ("cam", "data", "inference", "models", "ops", "training")},
     "scaling": "effnet_jax.architecture.scaling",
 }
 
-__all__ = ["UserError", "create_model", "load"]
+__all__ = ["UserError", "create_model", "evaluate", "get_config", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _LONG and "jax" not in sys.modules:
+        importlib.import_module("effnet_jax.process.runtime").prepare_process()
     if name in _EXPORTS:
-        return getattr(importlib.import_module(_EXPORTS[name]), name)
+        module, _, attribute = _EXPORTS[name].rpartition(".")
+        return getattr(importlib.import_module(module), attribute)
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'effnet_jax' has no attribute {name!r}")

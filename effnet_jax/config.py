@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -11,6 +12,12 @@ from effnet_jax.errors import UserError
 
 # Where the data lies, and how many processes read it, is not part of what a run is: it may change between two starts.
 LOCATION_KEYS = ("dataset.data_dir", "dataset.manual_dir", "dataset.cache_dir", "dataset.num_workers")
+# How often a run speaks, validates and saves, and how its machine is used: no part of what it computes.
+CADENCE_KEYS = (
+    "log_every_steps", "eval_every_steps", "checkpoint_every_steps", "steps_per_dispatch", "eval_batch_size",
+    "dataset.decoded_cache",
+)  # fmt: skip
+LENGTH_KEYS = ("num_epochs", "num_train_steps")
 POSITIVE_KEYS = (
     "batch_size",
     "eval_batch_size",
@@ -124,15 +131,26 @@ def changed_keys(stored: dict[str, Any], config: ml_collections.ConfigDict) -> l
     return changed_between(stored, flatten(config))
 
 
-def changed_between(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """Lists the same of two flat configs."""
-    keys = sorted((stored.keys() | current.keys()) - set(LOCATION_KEYS))
+def changed_between(stored: dict[str, Any], current: dict[str, Any], free: Sequence[str] = LOCATION_KEYS) -> list[str]:
+    """Lists the same of two flat configs, without the keys `free`."""
+    keys = sorted((stored.keys() | current.keys()) - set(free))
     absent = "absent"
     return [
         f"{key}: {stored.get(key, absent)} -> {current.get(key, absent)}"
         for key in keys
         if stored.get(key, absent) != current.get(key, absent)
     ]
+
+
+def changed_mathematics(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what `changed_keys` does, without what a run may change on its way: cadence and length."""
+    return changed_between(stored, flatten(config), (*LOCATION_KEYS, *CADENCE_KEYS, *LENGTH_KEYS))
+
+
+def changed_length(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
+    """Lists "key: old -> new" of those keys that say how long a run trains."""
+    current = flatten(config)
+    return changed_between({key: stored[key] for key in LENGTH_KEYS}, {key: current[key] for key in LENGTH_KEYS})
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import pathlib
 import runpy
 import sys
 
+import ml_collections
+
 from effnet_jax import config
 from effnet_jax.errors import UserError, did_you_mean
 
@@ -54,12 +56,31 @@ def keys(path: str) -> list[str]:
     Raises:
       UserError: the file is no config.
     """
+    return list(config.flatten(_config(path)))
+
+
+def get_config(name: str) -> ml_collections.ConfigDict:
+    """Returns the config of a name or a file, to be changed and given to `effnet_jax.train`.
+
+        config = effnet_jax.get_config("b0_cifar100")
+        config.num_epochs = 20
+
+    Args:
+      name: as `--config` takes it: "b0_cifar100", "cifar100:efficientnet_b4", "my/config.py".
+
+    Raises:
+      UserError: there is no such config.
+    """
+    return _config(find(name))
+
+
+def _config(path: str) -> ml_collections.ConfigDict:
     make_importable()
     file, *argument = path.split(":", 1)
     defined = runpy.run_path(file)
     if "get_config" not in defined:
         raise UserError(f"{file} is no config: it defines no get_config()")
-    return list(config.flatten(defined["get_config"](*argument)))
+    return defined["get_config"](*argument)
 
 
 def make_importable() -> None:

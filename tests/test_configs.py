@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+import effnet_jax
 from configs import b0_cifar10, cifar100, default, results, study_family
 from effnet_jax import config
 from effnet_jax.architecture import baselines, catalog, scaling
 from effnet_jax.data import datasets
 from effnet_jax.data.sets import folder_layout, registry
 from effnet_jax.data.sets.splits import Dataset, Split
+from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained.variables import variables
 from effnet_jax.process import sharding, xla_flags
@@ -248,3 +250,10 @@ def test_cifar10_has_the_official_schedule_at_ten_times_its_pace():
     assert ours.num_epochs == 35 and ours.optimizer.name == "rmsprop"
     steps = np.linspace(0, 350_000, 997)
     np.testing.assert_allclose(*(rate(steps) for rate in rates), rtol=1e-5)
+
+
+def test_a_config_by_name_is_what_its_file_gives():
+    assert config.flatten(effnet_jax.get_config("b0_cifar100")) == config.flatten(run_of("b0_cifar100"))
+    assert effnet_jax.get_config("cifar100:efficientnet_b4").model.name == "efficientnet_b4"
+    with pytest.raises(UserError, match=r"there is no config file b0_cifar10O.*did you mean .*b0_cifar100"):
+        effnet_jax.get_config("b0_cifar10O")

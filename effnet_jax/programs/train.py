@@ -2,16 +2,30 @@
 
     python scripts/train.py --config configs/b0_cifar100.py
 
-A run that was stopped or killed goes on where it was when the same command is given again.
+A run that was stopped or killed goes on where it was when the same command is given again. It may then train for longer
+(--config.num_epochs), or speak, validate and save at other steps.
 """
+
+import re
+from typing import Any
 
 from absl import flags
 
 from effnet_jax import cli
+from effnet_jax.errors import UserError
 
 CONFIG = cli.config("What to train, on what and how")
 WORKDIR = flags.DEFINE_string("workdir", None, "FOLDER: Folder of the run. Default: runs/<name of the config>.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Drop a run that is already in the workdir.")
+RESUME_FROM = flags.DEFINE_string(
+    "resume_from",
+    None,
+    "RUN: Begin a new run at the newest checkpoint of this one, with its weights, averages, optimiser state and step. "
+    "Default: from the start.",
+)
+PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps", None, "FIRST:LAST: Write a trace of these steps into the workdir. Default: none."
+)
 CLUSTER = cli.ClusterFlags()
 
 
@@ -23,7 +37,7 @@ def main(arguments: list[str]) -> None:
 
     folder = cli.workdir(WORKDIR, CONFIG)
     with CLUSTER.joined():
-        results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value)
+        results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value, **_more())
     if not is_first():
         return
     prefix = "ema_" if results["selected_weights"] == "ema" else ""
@@ -33,6 +47,16 @@ def main(arguments: list[str]) -> None:
         f"validation accuracy {results['validation'][prefix + 'accuracy']:.4f}, "
         f"test accuracy {results['test'][prefix + 'accuracy']:.4f}"
     )
+
+
+def _more() -> dict[str, Any]:
+    steps = None
+    if PROFILE_STEPS.value is not None:
+        match = re.fullmatch(r"(\d+):(\d+)", PROFILE_STEPS.value)
+        steps = tuple(map(int, match.groups())) if match else (0, 0)
+        if steps[0] >= steps[1]:
+            raise UserError(f"--profile_steps is FIRST:LAST, such as 100:110, not {PROFILE_STEPS.value!r}")
+    return {"resume_from": RESUME_FROM.value, "profile_steps": steps}
 
 
 PROGRAM = cli.Program(main, needed=(CONFIG,))

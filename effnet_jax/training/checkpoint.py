@@ -11,7 +11,7 @@ so that evaluation and prediction need nothing but the path and read nothing the
 import contextlib
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -121,28 +121,13 @@ class Checkpoints:
         Raises:
           UserError: the step cannot be read.
         """
-        training = {"opt_state": like.opt_state, "metrics": like.metrics}
-        items = {
-            "variables": ocp.args.StandardRestore(like.variables),
-            "training": ocp.args.StandardRestore(training),
-        }
-        if like.ema is not None:
-            items["ema"] = ocp.args.StandardRestore(like.variables)
         try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            return _state(lambda arguments: self._manager.restore(step, args=arguments), step, like, True)
         except _UNREADABLE as error:
             raise UserError(
                 f"the checkpoint {self._manager.directory / str(step)} cannot be read "
                 f"({_first_line(error)}); remove that folder to go on from the one before"
             ) from error
-        return like.replace(
-            step=jax.device_put(jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding),
-            params=restored.variables["params"],
-            batch_stats=restored.variables["batch_stats"],
-            ema=None if like.ema is None else jax.device_put(joined(restored.ema), like.ema.sharding),
-            opt_state=restored.training["opt_state"],
-            metrics=restored.training["metrics"],
-        )
 
     def wait(self) -> None:
         """Blocks until everything saved is on disk."""
@@ -152,6 +137,52 @@ class Checkpoints:
     def close(self) -> None:
         with _disk_errors_named(self._manager.directory):
             self._manager.close()
+
+
+def resume(path: str | pathlib.Path, like: TrainState) -> TrainState:
+    """Reads the newest state of another run: weights, averages, statistics and what the optimiser keeps.
+
+    Where that run has no averages and `like` does, they start at its weights.
+
+    Args:
+      path: a run's workdir, its checkpoints folder, or one step of it.
+      like: structure, shapes and shardings of the state.
+
+    Raises:
+      UserError: there is no checkpoint, or its state is of another network or optimiser.
+    """
+    directory, step = newest(path)
+    folder = directory / str(step)
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+            restore = lambda arguments: reader.restore(folder, args=arguments)  # noqa: E731
+            return _state(restore, step, like, (folder / "ema").is_dir())
+    except (*_UNREADABLE, TypeError) as error:
+        raise UserError(
+            f"the state in {folder} does not fit this config ({_first_line(error)}): network and optimiser must be the "
+            "same; --config.init_from takes weights alone"
+        ) from error
+
+
+def _state(restore: Callable[[Any], Any], step: int, like: TrainState, has_ema: bool) -> TrainState:
+    items = {
+        "variables": ocp.args.StandardRestore(like.variables),
+        "training": ocp.args.StandardRestore({"opt_state": like.opt_state, "metrics": like.metrics}),
+    }
+    if like.ema is not None and has_ema:
+        items["ema"] = ocp.args.StandardRestore(like.variables)
+    restored = restore(ocp.args.Composite(**items))
+    ema = None
+    if like.ema is not None:
+        ema = jax.device_put(joined(restored.ema if has_ema else restored.variables), like.ema.sharding)
+    return like.replace(
+        step=jax.device_put(jax.numpy.asarray(step, jax.numpy.int32), like.step.sharding),
+        params=restored.variables["params"],
+        batch_stats=restored.variables["batch_stats"],
+        ema=ema,
+        opt_state=restored.training["opt_state"],
+        metrics=restored.training["metrics"],
+    )
 
 
 class _disk_errors_named:
@@ -240,6 +271,27 @@ def _use_ema(weights: str, metadata: dict[str, Any], folder: pathlib.Path) -> bo
 
 def locate(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     """Finds the checkpoints folder and the step that `path` means; see `load`."""
+    directory, steps = _steps(path)
+    scores = {
+        step: _read_item(directory / str(step), "metadata", ocp.args.JsonRestore())["score"]
+        for step in steps
+        if len(steps) > 1 and (directory / str(step) / "metadata").is_dir()
+    }
+    best = _best(scores)
+    return directory, max(steps) if best is None else best
+
+
+def newest(path: str | pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Finds the checkpoints folder of a run and its newest step, or the step that `path` is.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    directory, steps = _steps(pathlib.Path(path))
+    return directory, max(steps)
+
+
+def _steps(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
     path = path.expanduser().absolute()
     if not path.exists():
         raise UserError(
@@ -247,18 +299,12 @@ def locate(path: pathlib.Path) -> tuple[pathlib.Path, int]:
             f"{', '.join(weights_file.names())}"
         )
     if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
-        return path.parent, int(path.name)
+        return path.parent, [int(path.name)]
     directory = path / FOLDER if (path / FOLDER).is_dir() else path
     steps = [int(child.name) for child in _children(directory) if child.name.isdigit()]
     if not steps:
         raise UserError(f"there is no checkpoint in {path}; give a run's workdir or its checkpoints folder")
-    scores = {
-        step: _read_item(directory / str(step), "metadata", ocp.args.JsonRestore())["score"]
-        for step in steps
-        if (directory / str(step) / "metadata").is_dir()
-    }
-    best = _best(scores)
-    return directory, max(steps) if best is None else best
+    return directory, steps
 
 
 def _children(directory: pathlib.Path) -> list[pathlib.Path]:

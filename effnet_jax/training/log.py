@@ -33,7 +33,7 @@ class RunLog:
             initial=first_step,
             unit="step",
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() or "ipykernel" in sys.modules),  # a notebook shows it, too
         )
 
     def say(self, text: str) -> None:

@@ -3,21 +3,20 @@
 import contextlib
 import json
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import ml_collections
 
 from effnet_jax import config as config_lib
-from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.process import atomic, distributed, environment, heap, sharding
-from effnet_jax.training import curves, metrics, workdir
-from effnet_jax.training.checkpoint import FOLDER, Checkpoints
+from effnet_jax.errors import UserError
+from effnet_jax.process import atomic, distributed, environment, heap
+from effnet_jax.training import curves, workdir
+from effnet_jax.training.checkpoint import FOLDER, Checkpoints, newest
 from effnet_jax.training.log import RunLog
+from effnet_jax.training.profiling import StepTrace
+from effnet_jax.training.run import Run
 from effnet_jax.training.setup import Setup, build
-from effnet_jax.training.state import TrainState
 from effnet_jax.training.stop import StopRequest
 
 
@@ -26,6 +25,8 @@ def train_and_evaluate(
     folder: str | pathlib.Path,
     *,
     overwrite: bool = False,
+    resume_from: str | pathlib.Path | None = None,
+    profile_steps: tuple[int, int] | None = None,
     on_training: Callable[[float], None] = lambda seconds: None,
     on_validation: Callable[[int, float], None] = lambda step, accuracy: None,
 ) -> dict[str, Any]:
@@ -34,8 +35,12 @@ def train_and_evaluate(
     Args:
       config: see configs/default.py for every key.
       folder: the run's workdir. A run of the same config in it is resumed at its newest checkpoint and
-        ends with the same parameters and metrics as one never interrupted; a finished one is not repeated.
+        ends with the same parameters and metrics as one never interrupted; a finished one is not repeated, but goes on
+        where the config says that it trains for longer.
       overwrite: drop a run that is already there.
+      resume_from: another run, at whose newest checkpoint this one begins: with its weights, averages, optimiser state
+        and step. The config may differ in what that state does not depend on, as the learning rate.
+      profile_steps: (first, last) steps of which a trace is written; see `profiling.StepTrace`.
       on_training: called whenever training is logged, with the seconds that all steps take at the speed of the last.
       on_validation: called with the step and the better of raw and EMA accuracy after each validation; what it
         raises ends the run, which can be gone on with.
@@ -50,21 +55,24 @@ def train_and_evaluate(
     folder = pathlib.Path(folder).expanduser().absolute()
     config_lib.check(config)
     workdir.check(folder, config, overwrite)
-    results_file = folder / "results.json"
-    if results_file.exists():
+    results_file = folder / workdir.RESULTS
+    longer = workdir.changed_length(folder, config)
+    if results_file.exists() and not longer:
         return json.loads(results_file.read_text())
 
     heap.release()  # what a run before this one in the process has tidied away
     with StopRequest() as stop, contextlib.ExitStack() as stack:
         with distributed.agreed():
             setup = build(config)
+            _check_length(setup.plan.num_train_steps, folder, resume_from)
         workdir.claim(folder, config)
         checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
-        run = stack.enter_context(contextlib.closing(_Run(config, folder, setup, checkpoints)))
+        run = stack.enter_context(contextlib.closing(Run(config, folder, setup, checkpoints, resume_from, longer)))
+        trace = stack.enter_context(contextlib.closing(StepTrace(profile_steps, folder)))
         with RunLog(folder, run.step, setup.plan.num_train_steps) as log:
-            for line in _announcement(config, setup, run.step):
+            for line in _announcement(config, setup, run):
                 log.say(line)
-            run.train(log, stop, on_training, on_validation)
+            run.train(log, stop, trace, on_training, on_validation)
             results = run.finish(log)
     if distributed.is_first():
         title = f"{config.model.name} on {config.dataset.name}"
@@ -73,185 +81,21 @@ def train_and_evaluate(
     return results
 
 
-class _Run:
-    """What changes while a run goes on, and the recurring acts on it."""
-
-    def __init__(self, config: ml_collections.ConfigDict, folder: pathlib.Path, setup: Setup, checkpoints: Checkpoints):
-        self._config, self._folder, self._setup, self._checkpoints = config, folder, setup, checkpoints
-        self._started, self._seconds_before = time.perf_counter(), 0.0
-        latest, data_state = checkpoints.latest_step(), None
-        if latest is None:
-            self._state = setup.fresh_state()
-        else:
-            self._state = checkpoints.restore(latest, setup.abstract_state())
-            metadata = checkpoints.metadata(latest)
-            self._seconds_before, data_state = metadata["wall_seconds"], metadata["data"]
-        self.step = int(self._state.step)
-        self._feeds = setup.feeds(self.step, data_state)
-
-    def train(
-        self,
-        log: RunLog,
-        stop: StopRequest,
-        on_training: Callable[[float], None],
-        on_validation: Callable[[int, float], None],
-    ) -> None:
-        """Runs the updates that are left, with everything that is due between them.
-
-        At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl. What is validated
-        has statistics computed for it and keeps them, so that they are what its checkpoint holds and a resumed run has.
-
-        Raises:
-          RunInterrupted: a stop was requested; the run has been saved.
-          UserError: the loss became non-finite.
-        """
-        plan, first_step, validated = self._setup.plan, self.step, False
-        best_score = self._checkpoints.best_score()
-        while self.step < plan.num_train_steps:
-            if stop.reached():
-                self._save_and_stop()
-            compiles = self.step == first_step
-            updates = plan.dispatch(self.step)
-            self._state, token = self._setup.train_steps(self._state, self._feeds.at(self.step), updates)
-            self.step += updates
-            log.dispatched(updates, updates * plan.batch_size, token)
-            if compiles:  # which is no training time
-                heap.tidy()
-                log.restart_clock()
-
-            if plan.is_due(plan.log_every, self.step):
-                speed = self._log_training(log)
-                if speed:  # none for the first steps, which compiled
-                    on_training(plan.num_train_steps * plan.batch_size / speed)
-            validation = None
-            if plan.is_due(plan.eval_every, self.step):
-                self._state = self._setup.recompute(self._state)
-                validation = self._evaluate(self._state, "validation")
-                if not validated:  # which has compiled, too
-                    heap.tidy()
-                    validated = True
-                log.record(self.step, plan.epoch(self.step), "validation", validation)
-            is_best = validation is not None and _score(validation) > best_score
-            if is_best:
-                best_score = _score(validation)
-            if is_best or plan.is_due(plan.checkpoint_every, self.step):
-                self._save(validation)
-            if validation is not None:
-                on_validation(self.step, _score(validation))
-            if validation is not None or plan.is_due(plan.checkpoint_every, self.step):
-                log.restart_clock()
-
-    def close(self) -> None:
-        """Ends what reads data in the background."""
-        self._feeds.close()
-
-    def finish(self, log: RunLog) -> dict[str, Any]:
-        """Evaluates the selected and the last weights on the test split; returns what results.json holds."""
-        setup, config, step = self._setup, self._config, self.step
-        self._checkpoints.wait()
-        selected_step, selected = self._checkpoints.best()
-        last = {
-            "step": step,
-            "validation": self._checkpoints.metadata(step)["validation"],
-            "test": self._evaluate(self._state, "test"),
-        }
-        test = last["test"]
-        if selected_step != step:
-            state = self._checkpoints.restore(selected_step, setup.abstract_state())
-            test = self._evaluate(state, "test")
-            log.record(selected_step, setup.plan.epoch(selected_step), "test", test)
-        log.record(step, setup.plan.epoch(step), "test", last["test"])
-        return {
-            "model": config.model.name,
-            "dataset": config.dataset.name,
-            "seed": config.seed,
-            "num_parameters": setup.counts.parameters,
-            "macs": setup.counts.macs,
-            "steps": step,
-            "selected_step": selected_step,
-            "selected_weights": selected["selected_weights"],
-            "validation": selected["validation"],
-            "test": test,
-            "last": last,
-            "wall_seconds": round(self._wall_seconds(), 1),
-            "hardware": environment.hardware(),
-            "versions": environment.versions(),
-            "commit": environment.commit(),
-            "command": environment.command(),
-        }
-
-    def _log_training(self, log: RunLog) -> float:
-        """Returns images/s."""
-        sums = jax.device_get(self._state.metrics)
-        self._check_finite()
-        figures = metrics.rates(sums) | {
-            "learning_rate": float(self._setup.schedule(self.step - 1)),
-            "images_per_second": log.images_per_second(),
-        }
-        log.record(self.step, self._setup.plan.epoch(self.step), "train", figures)
-        self._state = self._state.replace(metrics=self._setup.zero_metrics())
-        log.restart_clock()
-        return figures["images_per_second"]
-
-    def _evaluate(self, state: TrainState, split: str) -> dict[str, float]:
-        """Figures of the raw weights and, prefixed with "ema_", of their moving averages."""
-        weights = [state.variables]
-        if state.ema is not None:
-            weights.append(sharding.put_replicated(state.averaged_variables(), self._setup.mesh))
-        figures, *averaged = self._setup.evaluate(weights, self._setup.splits[split])
-        for ema in averaged:
-            figures |= {f"ema_{key}": value for key, value in ema.items() if key != "count"}
-        return figures
-
-    def _save(self, validation: dict[str, float] | None) -> None:
-        self._check_finite()
-        metadata = self._setup.description | {
-            "step": self.step,
-            "wall_seconds": self._wall_seconds(),
-            "data": self._feeds.state(),
-            "validation": validation,
-            "selected_weights": _better_weights(validation, self._state),
-        }
-        self._checkpoints.save(self.step, self._state, metadata, _score(validation))
-
-    def _save_and_stop(self) -> None:
-        self._save(None)
-        self._checkpoints.wait()
-        raise RunInterrupted(
-            f"stopped and saved at step {self.step} of {self._setup.plan.num_train_steps} in {self._folder}; "
-            "the same command goes on from there"
-        )
-
-    def _check_finite(self) -> None:
-        bad_step = int(self._state.metrics["first_bad_step"])
-        if bad_step >= 0:
+def _check_length(num_train_steps: int, folder: pathlib.Path, resume_from: str | pathlib.Path | None) -> None:
+    """Refuses a plan that ends before the steps that are already done."""
+    begun = any((folder / FOLDER).glob("[0-9]*"))
+    if begun or resume_from is not None:
+        origin = folder if begun else resume_from
+        _, done = newest(origin)
+        if done > num_train_steps or (not begun and done == num_train_steps):
             raise UserError(
-                f"the loss became non-finite at step {bad_step}; the last checkpoint in {self._folder / FOLDER} "
-                "is from before. Lower config.optimizer.learning_rate, lengthen warmup_epochs or set clip_norm"
+                f"{origin} has done {done} steps and this config ends at step {num_train_steps}; set "
+                "--config.num_epochs higher, or choose another --workdir"
             )
 
-    def _wall_seconds(self) -> float:
-        """Seconds spent on this run, earlier starts included."""
-        return self._seconds_before + time.perf_counter() - self._started
 
-
-def _score(validation: dict[str, float] | None) -> float | None:
-    """What selection goes by: the better validation accuracy of raw and EMA weights."""
-    if validation is None:
-        return None
-    return max(validation["accuracy"], validation.get("ema_accuracy", 0.0))
-
-
-def _better_weights(validation: dict[str, float] | None, state: TrainState) -> str:
-    if state.ema is None:
-        return "raw"
-    if validation is None:
-        return "ema"
-    return "ema" if validation["ema_accuracy"] >= validation["accuracy"] else "raw"
-
-
-def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) -> list[str]:
-    counts, plan = setup.counts, setup.plan
+def _announcement(config: ml_collections.ConfigDict, setup: Setup, run: Run) -> list[str]:
+    counts, plan, step = setup.counts, setup.plan, run.step
     sizes = ", ".join(f"{name} {split.count}" for name, split in setup.splits.items())
     lines = [
         f"devices   {environment.hardware()}",
@@ -265,4 +109,11 @@ def _announcement(config: ml_collections.ConfigDict, setup: Setup, step: int) ->
         lines.append(f"memory    glibc keeps what is freed ({heap.ALLOCATOR_VARIABLE}=default turns that off)")
     if step:
         lines.append(f"resuming  at step {step}")
+    if run.history:
+        lines += [f"went on   at {line}" for line in run.history]
+        now, end = (float(setup.schedule(at)) for at in (step, plan.num_train_steps - 1))
+        lines.append(
+            f"schedule  {config.optimizer.schedule}: learning rate {now:.5f} at step {step}, {end:.5f} at the last, "
+            f"step {plan.num_train_steps}"
+        )
     return lines

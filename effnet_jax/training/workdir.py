@@ -12,7 +12,8 @@ from effnet_jax.process import atomic, distributed
 from effnet_jax.training import checkpoint
 
 # What a run writes; --overwrite removes these and nothing else.
-OWN_FILES = ("config.json", "metrics.jsonl", "results.json", "curves.png")
+CONFIG, RESULTS = "config.json", "results.json"
+OWN_FILES = (CONFIG, "metrics.jsonl", RESULTS, "curves.png")
 OWN_FOLDERS = (checkpoint.FOLDER, "tensorboard")
 MAX_KEYS_SHOWN = 6
 
@@ -22,6 +23,8 @@ def check(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: b
 
     Nothing claims the folder yet (see `claim`): a start that fails early leaves it free. Of several processes the first
     alone writes; the others make sure that they see its files.
+
+    A run may change where its data lie, how often it speaks, validates and saves, and how long it trains.
 
     Raises:
       UserError: it cannot be written, it holds a run of another config and `overwrite` is off, or processes do not
@@ -55,14 +58,14 @@ def _check_alone(
         ) from error
     if overwrite:
         _drop(workdir)
-    stored = workdir / "config.json"
+    stored = workdir / CONFIG
     if stored.exists():
-        changes = config_lib.changed_keys(config_lib.read(stored), config)
+        changes = config_lib.changed_mathematics(config_lib.read(stored), config)
         if changes:
             more = f" and {len(changes) - MAX_KEYS_SHOWN} more" if len(changes) > MAX_KEYS_SHOWN else ""
             raise UserError(
                 f"{workdir} holds a run of another config ({'; '.join(changes[:MAX_KEYS_SHOWN])}{more}); "
-                "choose another --workdir, or drop that run with --overwrite"
+                f"choose another --workdir, where --resume_from {workdir} goes on from it, or drop it with --overwrite"
             )
     elif any((workdir / name).exists() for name in (*OWN_FILES, *OWN_FOLDERS)):
         raise UserError(
@@ -71,10 +74,17 @@ def _check_alone(
         )
 
 
+def changed_length(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> list[str]:
+    """Lists "key: old -> new" where the run in `workdir` is to train for longer or shorter; see `check`."""
+    stored = workdir / CONFIG
+    return config_lib.changed_length(config_lib.read(stored), config) if stored.exists() else []
+
+
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-    """Makes `workdir` the folder of a run of `config`."""
+    """Makes `workdir` the folder of a run of `config`; what a shorter run of it came to is no longer its result."""
     if distributed.is_first():
-        atomic.write_json(workdir / "config.json", config_lib.as_json(config))
+        (workdir / RESULTS).unlink(missing_ok=True)
+        atomic.write_json(workdir / CONFIG, config_lib.as_json(config))
 
 
 def _drop(workdir: pathlib.Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from configs import default
 from effnet_jax.architecture import baselines
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
 from effnet_jax.training import checkpoint
-from effnet_jax.training.evaluation import evaluate_checkpoint
 from effnet_jax.training.loop import train_and_evaluate
 from tests.data import photographs
 
