@@ -62,6 +62,9 @@ class Name:
             )
         return cls(match["repository"], match["model"], match["revision"] or _NEWEST)
 
+    def __str__(self) -> str:
+        return self.repository if self.revision == _NEWEST else f"{self.repository}@{self.revision}"
+
 
 def is_name(text: str) -> bool:
     """Whether `text` is meant as a name of weights."""
@@ -93,7 +96,7 @@ def download(name: Name) -> Files:
 def _file(name: Name, file: str, revision: str) -> pathlib.Path:
     try:
         import huggingface_hub
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
     except ImportError as error:
         raise UserError(
             f"weights by name need one more package: pip install huggingface_hub (for {name.repository})"
@@ -101,7 +104,7 @@ def _file(name: Name, file: str, revision: str) -> pathlib.Path:
     try:
         return pathlib.Path(huggingface_hub.hf_hub_download(name.repository, file, revision=revision))
     except errors.LocalEntryNotFoundError as error:
-        raise UserError(_absent(name, file, huggingface_hub.constants)) from error
+        raise UserError(_absent(name, file, constants)) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(
             f"{name.repository} has no revision {revision}; leave out @{revision} for the newest"
@@ -124,6 +127,6 @@ def _absent(name: Name, file: str, constants: Any) -> str:
     page = f"https://huggingface.co/{name.repository}/tree/{name.revision}"
     return (
         f"{file} of {name.repository} is not in the cache {constants.HF_HUB_CACHE}, and {why}: put {CONFIG} and "
-        f"{WEIGHTS} of {page} into the folder {name.repository} here, or into any other and give that folder in place "
+        f"{WEIGHTS} of {page} into the folder {name} here, or into any other and give that folder in place "
         "of the name"
     )
