@@ -165,10 +165,11 @@ def load(path: Path, weights: str = "selected") -> Classifier:
 
     Args:
       path: a run's workdir, its checkpoints folder, or one step of it; a file of scripts/export_weights.py
-        --to=effnet_jax; or the name of a model that comes with the package, such as "half_b0_cifar100".
+        --to=effnet_jax; the name of a model that comes with the package, such as "half_b0_cifar100"; or pretrained
+        weights, see `checkpoint.load`.
       weights: "raw", "ema", or "selected" for whichever did better on validation.
 
     Raises:
-      UserError: there is no checkpoint of this project.
+      UserError: there is no checkpoint of this project, or weights cannot be had.
     """
     return Classifier(checkpoint.load(path, weights))
