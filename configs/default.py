@@ -21,13 +21,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.steps_per_dispatch = 1  # updates per call into XLA; more helps where steps are very short
     config.label_smoothing = 0.1
     config.ema_decay = 0.9999  # of parameters and BatchNorm statistics; 0 is off
-    # Checkpoint to start from, with its normalisation, padding and BatchNorm epsilon; where the classes differ the
-    # classifier starts anew.
+    # Checkpoint to start from, or a name such as timm/efficientnet_b0.ra_in1k, with its normalisation, padding and
+    # BatchNorm epsilon; where the classes differ the classifier starts anew.
     config.init_from = ""
 
     config.model = model = ml_collections.ConfigDict()
     model.name = "efficientnet_b0"
     model.num_classes = 100
+    model.in_channels = 3  # 1: the model sees images in grey
     # What is unset here takes the named model's published value.
     model.width_multiplier = 1.0  # on top of the named model's; of DenseNet's growth rate
     model.depth_multiplier = 1.0  # on top of the named model's, blocks rounded up

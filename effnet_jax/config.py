@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from effnet_jax.architecture.description import IN_CHANNELS
 from effnet_jax.errors import UserError
 
 # Where the data lies, and how many processes read it, is not part of what a run is: it may change between two starts.
@@ -55,8 +56,11 @@ NOT_NEGATIVE_KEYS = (
     "augment.cutmix_alpha",
 )
 OPTIONAL_POSITIVE_KEYS = ("eval_every_steps", "checkpoint_every_steps", "num_train_steps", "dataset.image_size")
+# What runs did before there was a key for it: a stored config without the key means this.
+ADDED_KEYS = {"model.in_channels": IN_CHANNELS}
 DTYPES = ("float32", "bfloat16")
 PADDINGS = ("SAME", "SYMMETRIC")
+CHANNELS = (1, 3)  # grey and colour: data sets are of colour images, which can be made grey
 BROKEN_IMAGES = ("fail", "skip")
 
 
@@ -106,6 +110,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.model.dtype is one of {', '.join(DTYPES)}, not {flat['model.dtype']!r}")
     if flat["model.padding"] not in (None, *PADDINGS):
         raise UserError(f"config.model.padding is one of {', '.join(PADDINGS)}, not {flat['model.padding']!r}")
+    if flat["model.in_channels"] not in CHANNELS:
+        raise UserError(
+            f"config.model.in_channels is 3, or 1 for grey, not {flat['model.in_channels']}: data sets are of colour "
+            "images"
+        )
     if flat["dataset.broken_images"] not in BROKEN_IMAGES:
         choices = ", ".join(BROKEN_IMAGES)
         raise UserError(f"config.dataset.broken_images is one of {choices}, not {flat['dataset.broken_images']!r}")
@@ -132,13 +141,13 @@ def changed_keys(stored: dict[str, Any], config: ml_collections.ConfigDict) -> l
 
 
 def changed_between(stored: dict[str, Any], current: dict[str, Any], free: Sequence[str] = LOCATION_KEYS) -> list[str]:
-    """Lists the same of two flat configs, without the keys `free`."""
+    """Lists the same of two flat configs, or descriptions of studies, whose keys begin with "train."; without `free`."""
     keys = sorted((stored.keys() | current.keys()) - set(free))
-    absent = "absent"
+    before = {key: ADDED_KEYS.get(key.removeprefix("train."), "absent") for key in keys}
     return [
-        f"{key}: {stored.get(key, absent)} -> {current.get(key, absent)}"
+        f"{key}: {stored.get(key, before[key])} -> {current.get(key, before[key])}"
         for key in keys
-        if stored.get(key, absent) != current.get(key, absent)
+        if stored.get(key, before[key]) != current.get(key, before[key])
     ]
 
 

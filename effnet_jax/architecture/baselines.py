@@ -96,6 +96,10 @@ class Baseline(base.Architecture):
         return tuple(layer.name for layer in self.layers)
 
     @property
+    def in_channels(self) -> int:
+        return self.layers[0].convolutions[0].in_filters
+
+    @property
     def head_filters(self) -> int:
         return self.layers[-1].out_filters
 
@@ -111,7 +115,13 @@ class Baseline(base.Architecture):
         return Counts((*counted, classifier))
 
 
-def baseline(name: str, stem_stride: int = 2, width_multiplier: float = 1.0, depth_multiplier: float = 1.0) -> Baseline:
+def baseline(
+    name: str,
+    stem_stride: int = 2,
+    width_multiplier: float = 1.0,
+    depth_multiplier: float = 1.0,
+    in_channels: int = base.IN_CHANNELS,
+) -> Baseline:
     """Returns "resnet50", "resnet152" or "densenet201", or a narrower, wider, shorter or deeper one of its kind.
 
     Args:
@@ -121,10 +131,12 @@ def baseline(name: str, stem_stride: int = 2, width_multiplier: float = 1.0, dep
       width_multiplier: factor on every filter count of a ResNet, stem included, and on the growth rate of a DenseNet,
         from which all of its filter counts follow; rounded to whole channels, at least one.
       depth_multiplier: factor on the number of blocks, or dense layers, of every stage, rounded up.
+      in_channels: channels of an image.
 
     Raises:
-      UserError: another stem stride, or a multiplier that is not positive.
+      UserError: another stem stride, or a multiplier or a number of channels that is not positive.
     """
+    base.check_in_channels(in_channels)
     if stem_stride not in STEM_STRIDES:
         raise UserError(f"stem_stride of {name} is 2 (published) or 1 (small images), not {stem_stride}")
     if width_multiplier <= 0 or depth_multiplier <= 0:
@@ -132,8 +144,11 @@ def baseline(name: str, stem_stride: int = 2, width_multiplier: float = 1.0, dep
     published = RESNET_BLOCKS[name] if name in RESNET_BLOCKS else DENSENET_BLOCKS[name]
     blocks = tuple(round_repeats(repeats, depth_multiplier) for repeats in published)
     if name in RESNET_BLOCKS:
-        return _resnet(blocks, stem_stride, width_multiplier)
-    return _densenet(blocks, stem_stride, _scaled(GROWTH_RATE, width_multiplier))
+        return _resnet(
+            blocks, _stem(stem_stride, _scaled(STEM_FILTERS, width_multiplier), in_channels), width_multiplier
+        )
+    growth_rate = _scaled(GROWTH_RATE, width_multiplier)
+    return _densenet(blocks, _stem(stem_stride, growth_rate * STEM_GROWTH, in_channels), growth_rate)
 
 
 def _scaled(filters: int, width_multiplier: float) -> int:
@@ -141,14 +156,14 @@ def _scaled(filters: int, width_multiplier: float) -> int:
     return max(1, math.floor(filters * width_multiplier + 0.5))
 
 
-def _stem(stride: int, filters: int) -> Layer:
+def _stem(stride: int, filters: int, in_channels: int) -> Layer:
     published = stride == 2
-    convolution = Convolution("", 7 if published else 3, stride, 3, filters, filters)
+    convolution = Convolution("", 7 if published else 3, stride, in_channels, filters, filters)
     return Layer("stem", 0, "Conv", filters, (convolution,), pool="max" if published else "")
 
 
-def _resnet(blocks: tuple[int, ...], stem_stride: int, width_multiplier: float) -> Baseline:
-    layers, residual = [_stem(stem_stride, _scaled(STEM_FILTERS, width_multiplier))], {}
+def _resnet(blocks: tuple[int, ...], stem: Layer, width_multiplier: float) -> Baseline:
+    layers, residual = [stem], {}
     for stage, (repeats, published) in enumerate(zip(blocks, BOTTLENECK_FILTERS), start=1):
         filters = _scaled(published, width_multiplier)
         wide = filters * BOTTLENECK_EXPANSION
@@ -168,8 +183,8 @@ def _resnet(blocks: tuple[int, ...], stem_stride: int, width_multiplier: float) 
     return Baseline(tuple(layers), _aliases(layers) | {base.HEAD: layers[-1].name}, residual)
 
 
-def _densenet(blocks: tuple[int, ...], stem_stride: int, growth_rate: int) -> Baseline:
-    layers = [_stem(stem_stride, growth_rate * STEM_GROWTH)]
+def _densenet(blocks: tuple[int, ...], stem: Layer, growth_rate: int) -> Baseline:
+    layers = [stem]
     wide = growth_rate * GROWTH_EXPANSION
     for number, repeats in enumerate(blocks, start=1):
         stage = 2 * number - 1  # a transition is a stage of its own

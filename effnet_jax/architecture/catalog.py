@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from effnet_jax.architecture import baselines, scaling
-from effnet_jax.architecture.description import Architecture
+from effnet_jax.architecture.description import IN_CHANNELS, Architecture
 from effnet_jax.errors import UserError, did_you_mean
 
 MODELS = (*scaling.FAMILY, *baselines.NAMES)
@@ -58,6 +58,7 @@ def architecture(
     depth_multiplier: float = 1.0,
     stem_stride: int = scaling.B0_STEM_STRIDE,
     stage_strides: Sequence[int] | None = None,
+    in_channels: int = IN_CHANNELS,
 ) -> Architecture:
     """Returns the description of `name`.
 
@@ -67,6 +68,7 @@ def architecture(
         `baselines.baseline`.
       stem_stride: 1 for small images; see there, too.
       stage_strides: EfficientNet only; None for the published ones.
+      in_channels: channels of an image.
 
     Raises:
       UserError: an unknown name, impossible numbers, or an option that this kind of model has not.
@@ -74,13 +76,14 @@ def architecture(
     published(name)
     if name in baselines.NAMES:
         refuse_options(name, ["stage_strides"] if stage_strides is not None else [])
-        return baselines.baseline(name, stem_stride, width_multiplier, depth_multiplier)
+        return baselines.baseline(name, stem_stride, width_multiplier, depth_multiplier, in_channels)
     variant = scaling.FAMILY[name]
     return scaling.architecture(
         variant.width_multiplier * width_multiplier,
         variant.depth_multiplier * depth_multiplier,
         stem_stride,
         scaling.B0_STAGE_STRIDES if stage_strides is None else stage_strides,
+        in_channels,
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from effnet_jax.errors import UserError, did_you_mean
 
 HEAD = "head"  # the layer whose map is pooled and classified
+IN_CHANNELS = 3  # of an image, where nothing else is said
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -58,12 +59,14 @@ class Architecture(abc.ABC):
     """A network as a chain of named layers, then pooling and a classifier.
 
     Attributes:
+      in_channels: channels of an image.
       head_filters: channels of the head map.
       aliases: other names of layers; "stage3" is the last block of stage 3.
       residual_ends: the residual blocks with the prefix of their branch's last convolution and BatchNorm. Where
         that convolution, and that BatchNorm's scale and bias, are zero the block is the identity.
     """
 
+    in_channels: int
     head_filters: int
     aliases: dict[str, str]
     residual_ends: dict[str, str]
@@ -97,6 +100,12 @@ class Architecture(abc.ABC):
             return self.aliases[name]
         known = [*self.layer_names, *self.aliases]
         raise UserError(f"no layer {name!r}{did_you_mean(name, known)}; the layers are {', '.join(known)}")
+
+
+def check_in_channels(in_channels: int) -> None:
+    """Raises a `UserError` where no image could have that many channels."""
+    if in_channels < 1:
+        raise UserError(f"in_channels is the number of channels of an image, at least 1, not {in_channels}")
 
 
 def classifier_count(stage: int, filters: int, num_classes: int, receptive_field: int) -> LayerCount:

@@ -126,6 +126,7 @@ class Architecture(base.Architecture):
     stem_stride: int
     blocks: tuple[Block, ...]
     head_filters: int
+    in_channels: int
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -154,6 +155,7 @@ def architecture(
     depth_multiplier: float = 1.0,
     stem_stride: int = B0_STEM_STRIDE,
     stage_strides: Sequence[int] = B0_STAGE_STRIDES,
+    in_channels: int = base.IN_CHANNELS,
 ) -> Architecture:
     """Scales the B0 table (paper section 3.3 with the official rounding).
 
@@ -162,10 +164,12 @@ def architecture(
       depth_multiplier: factor on the number of blocks of every stage.
       stem_stride: 1 or 2; small images want 1.
       stage_strides: stride of the first block of each of the seven stages.
+      in_channels: channels of an image.
 
     Raises:
-      UserError: a multiplier that is not positive, or strides other than 1 and 2.
+      UserError: a multiplier or a number of channels that is not positive, or strides other than 1 and 2.
     """
+    base.check_in_channels(in_channels)
     if width_multiplier <= 0 or depth_multiplier <= 0:
         raise UserError(f"width and depth multipliers must be positive, got {width_multiplier} and {depth_multiplier}")
     strides = (stem_stride, *stage_strides)
@@ -196,6 +200,7 @@ def architecture(
         stem_stride=stem_stride,
         blocks=tuple(blocks),
         head_filters=round_filters(B0_HEAD_FILTERS, width_multiplier),
+        in_channels=in_channels,
     )
 
 
@@ -204,6 +209,7 @@ def count(arch: Architecture, resolution: int, num_classes: int) -> Counts:
     size = ceil_div(resolution, arch.stem_stride)
     jump, field = arch.stem_stride, 3
     stem = arch.stem_filters
+    weights = 3 * 3 * arch.in_channels * stem
     layers = [
         LayerCount(
             name="stem",
@@ -213,9 +219,9 @@ def count(arch: Architecture, resolution: int, num_classes: int) -> Counts:
             stride=arch.stem_stride,
             output_size=size,
             output_filters=stem,
-            parameters=27 * stem + 2 * stem,
+            parameters=weights + 2 * stem,
             batch_stats=2 * stem,
-            macs=27 * stem * size**2,
+            macs=weights * size**2,
             receptive_field=field,
             activations=stem * size**2,
         )

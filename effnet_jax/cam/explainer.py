@@ -33,7 +33,7 @@ class Explainer:
         self.variables = self.replicate(net.variables)
         self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         self._map_sizes: dict[str | None, tuple[int, int]] = {}  # to find one, the model is traced
-        self.one_image = jax.ShapeDtypeStruct((1, net.resolution, net.resolution, 3), jnp.float32)
+        self.one_image = jax.ShapeDtypeStruct((1, net.resolution, net.resolution, net.preprocess.channels), jnp.float32)
 
     def check(self, method: Method, layer: str | None) -> None:
         """Raises a `UserError` where `method` cannot be had at `layer`; computes nothing."""

@@ -23,7 +23,7 @@ flags.disclaim_key_flags()  # what is defined here belongs to the program that a
 CONFIG = "config"
 CHECKPOINT = (
     "CHECKPOINT: A run's workdir, its checkpoints folder, one step of it, a file of export_weights --to effnet_jax, or "
-    "the name of a model that comes with the package."
+    "the name of a model that comes with the package or, timm/MODEL.TAG, of weights on the Hugging Face Hub."
 )
 ANOTHER_DATA_DIR = "FOLDER: Prepared TFDS data. Default: as in the run's config."
 WHICH_WEIGHTS = "Which weights; selected: whichever did better on validation, raw or their moving averages (ema)."

@@ -37,7 +37,7 @@ def serialize(
     output: str = "probabilities",
     platforms: Sequence[str] = PLATFORMS,
 ) -> bytes:
-    """Exports uint8 images [N, input_size, input_size, 3] -> float32 [N, classes], N symbolic.
+    """Exports uint8 images [N, input_size, input_size, C] -> float32 [N, classes], N symbolic.
 
     Args:
       net: the model.
@@ -59,7 +59,7 @@ def serialize(
         return jax.nn.softmax(logits) if output == "probabilities" else logits
 
     (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, side, side, net.preprocess.channels), jnp.uint8)
     exported = export.export(jax.jit(classify), platforms=platforms)(images)
     try:
         return bytes(exported.serialize())

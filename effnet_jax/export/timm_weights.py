@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from effnet_jax import safetensors
 from effnet_jax.architecture import scaling
+from effnet_jax.architecture.description import IN_CHANNELS
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained import timm
@@ -62,8 +63,9 @@ def to_timm(loaded: checkpoint.Loaded) -> Exported:
     timm_name = prefix + options["name"]
     epsilon = model.numerics.bn_epsilon
     other_epsilon = "" if epsilon == timm.settings(timm_name).bn_epsilon else f", bn_eps={epsilon:g}"
+    other_channels = "" if model.in_channels == IN_CHANNELS else f", in_chans={model.in_channels}"
     instructions = (
-        f"model = timm.create_model({timm_name!r}, num_classes={model.num_classes}{other_epsilon})",
+        f"model = timm.create_model({timm_name!r}, num_classes={model.num_classes}{other_channels}{other_epsilon})",
         *_stride_changes(arch, model.numerics.padding),
     )
     kept = ("preprocess", "class_names")

@@ -63,14 +63,15 @@ class Classifier:
         """Returns class probabilities, float32 [N, classes].
 
         Args:
-          images: uint8 [N, H, W, 3] of any one size, or paths of image files or uint8 [H, W, 3], each of its
-            own size.
+          images: uint8 [N, H, W, C] of any one size, or paths of image files or uint8 [H, W, C], each of its
+            own size. C is 3, or what the model was created with; a model of one channel takes colour, too, and
+            makes it grey. Image files are colour.
           batch_size: images at a time at most. The last batch is padded, and fewer images than one batch
             to a power of two, so that few sizes are compiled.
 
         Raises:
           UnreadableImageError: a path that holds no readable image.
-          UserError: no image at all, or an array of another shape.
+          UserError: no image at all, or one of other channels or another shape.
         """
         return self._run("predict", images, batch_size)
 
@@ -120,8 +121,8 @@ class Classifier:
             images = [images]
         if len(images) == 0:
             raise UserError("no image was given")
-        if hasattr(images, "shape") and (len(images.shape) != 4 or images.shape[3] != 3):
-            raise UserError(f"images are [N, height, width, 3], not {list(images.shape)}")
+        if hasattr(images, "shape") and (len(images.shape) != 4 or not self.preprocess.takes(images.shape[3])):
+            raise UserError(f"images are [N, height, width, {self.preprocess.channels}], not {list(images.shape)}")
         batch_size = _batch_size(len(images), batch_size)
         chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
         if hasattr(images, "shape"):
@@ -137,8 +138,15 @@ class Classifier:
         return np.asarray(self._functions[name](self.variables, padded, prepared=prepared))[: len(batch)]
 
     def _load(self, image: Path | np.ndarray) -> np.ndarray:
-        """Returns float32 [resolution, resolution, 3] in 0..255."""
-        return self.preprocess.on_host(image if isinstance(image, np.ndarray) else read_image(image))
+        """Returns float32 [resolution, resolution, C] in 0..255."""
+        pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        if pixels.ndim != 3 or not self.preprocess.takes(pixels.shape[2]):
+            name = "an image" if isinstance(image, np.ndarray) else image
+            raise UserError(
+                f"{name} is {list(pixels.shape)}, but this model sees [height, width, {self.preprocess.channels}]; "
+                "give arrays uint8 of that shape"
+            )
+        return self.preprocess.on_host(pixels)
 
     def _load_or_error(self, path: Path) -> np.ndarray | UnreadableImageError:
         try:
@@ -157,10 +165,11 @@ def load(path: Path, weights: str = "selected") -> Classifier:
 
     Args:
       path: a run's workdir, its checkpoints folder, or one step of it; a file of scripts/export_weights.py
-        --to=effnet_jax; or the name of a model that comes with the package, such as "half_b0_cifar100".
+        --to=effnet_jax; the name of a model that comes with the package, such as "half_b0_cifar100"; or pretrained
+        weights, see `checkpoint.load`.
       weights: "raw", "ema", or "selected" for whichever did better on validation.
 
     Raises:
-      UserError: there is no checkpoint of this project.
+      UserError: there is no checkpoint of this project, or weights cannot be had.
     """
     return Classifier(checkpoint.load(path, weights))

@@ -41,14 +41,14 @@ class ChainClassifier(nn.Module):
         """Classifies normalised images.
 
         Args:
-          images: float [N, H, W, 3], normalised.
+          images: float [N, H, W, 3], normalised; or of as many channels as the model was created with.
           train: use batch statistics, dropout and stochastic depth ("dropout" RNG) instead of inference rules.
 
         Returns:
           Logits, float32 [N, num_classes].
 
         Raises:
-          UserError: the head map would be a single pixel and `allow_1x1_map` is off.
+          UserError: the images have other channels, or the head map would be a single pixel and `allow_1x1_map` is off.
         """
         return self.head(self.features(images, train), train)
 
@@ -62,7 +62,7 @@ class ChainClassifier(nn.Module):
         Raises:
           UserError: there is no such layer (the message lists them).
         """
-        self._check_final_map(images.shape)
+        self._check_images(images.shape)
         arch = self.architecture
         wanted = {name: arch.resolve_layer(name) for name in layers}
         last = max(arch.layer_names.index(name) for name in wanted.values())
@@ -112,7 +112,12 @@ class ChainClassifier(nn.Module):
         _, results = turn(self, (), x.reshape(-1, size, *x.shape[1:]))
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), results)
 
-    def _check_final_map(self, shape: tuple[int, ...]) -> None:
+    def _check_images(self, shape: tuple[int, ...]) -> None:
+        if shape[3] != self.architecture.in_channels:
+            raise UserError(
+                f"the images have {shape[3]} channels but this model takes {self.architecture.in_channels}: create it "
+                f"with in_channels={shape[3]}"
+            )
         pixels = [self.architecture.final_map(side) for side in shape[1:3]]
         if 0 in pixels:
             raise UserError(f"a {shape[1]}x{shape[2]} input is too small for this model; use a larger resolution")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 
 from effnet_jax.architecture import scaling
+from effnet_jax.architecture.description import IN_CHANNELS
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
 from effnet_jax.models.layers import ConvBNSwish, MBConv, Numerics
 
@@ -20,6 +21,7 @@ class EfficientNet(ChainClassifier):
       numerics: dtype, padding and BatchNorm constants.
       remat: recompute each block in the backward pass, which trades time for memory.
       allow_1x1_map: accept inputs so small that the head map has one pixel.
+      in_channels: channels of an image.
     """
 
     width_multiplier: float = 1.0
@@ -31,11 +33,14 @@ class EfficientNet(ChainClassifier):
     numerics: Numerics = Numerics()
     remat: bool = False
     allow_1x1_map: bool = False
+    in_channels: int = IN_CHANNELS
 
     @property
     def architecture(self) -> scaling.Architecture:
         """The scaled block table this module is built from."""
-        return scaling.architecture(self.width_multiplier, self.depth_multiplier, self.stem_stride, self.stage_strides)
+        return scaling.architecture(
+            self.width_multiplier, self.depth_multiplier, self.stem_stride, self.stage_strides, self.in_channels
+        )
 
     def setup(self) -> None:
         arch = self.architecture

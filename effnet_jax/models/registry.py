@@ -1,9 +1,11 @@
 """Models by name."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from effnet_jax.architecture import baselines, catalog, scaling
+from effnet_jax.architecture.description import IN_CHANNELS
 from effnet_jax.models.chain import ChainClassifier
 from effnet_jax.models.densenet import DenseNet
 from effnet_jax.models.efficientnet import EfficientNet
@@ -27,7 +29,9 @@ def create_model(
     bn_epsilon: float | None = None,
     remat: bool = False,
     allow_1x1_map: bool = False,
-) -> ChainClassifier:
+    in_channels: int = IN_CHANNELS,
+    pretrained: str | pathlib.Path | None = None,
+) -> ChainClassifier | tuple[ChainClassifier, dict[str, Any]]:
     """Builds a model of the family or a baseline.
 
     Where an option is None the named model's published value is taken.
@@ -46,16 +50,27 @@ def create_model(
       bn_momentum, bn_epsilon: of every BatchNorm.
       remat: recompute blocks in the backward pass to save memory.
       allow_1x1_map: accept inputs that leave a 1x1 head map.
+      in_channels: channels of an image: 3 for colour, 1 for grey, more for multispectral images.
+      pretrained: weights to start with, anything that `effnet_jax.load` takes: "timm/efficientnet_b0.ra_in1k", a
+        checkpoint. Their padding and epsilon come along. A classifier of another number of classes starts at zero, and
+        the stem is adapted to `in_channels`.
 
     Returns:
-      A `flax.linen.Module`; see `ChainClassifier` for its methods.
+      A `flax.linen.Module`; see `ChainClassifier` for its methods. With `pretrained`, that and its variables.
 
     Raises:
-      UserError: unknown name, impossible multipliers or strides, or an option that this kind of model has not.
+      UserError: unknown name, impossible multipliers or strides, an option that this kind of model has not, or weights
+        that cannot be had or do not fit.
     """
+    if pretrained is not None:
+        from effnet_jax.training.transfer import Origin  # it stands above, and makes models by this function
+
+        origin = Origin.load(str(pretrained))
+        numerics = origin.completed({"padding": padding, "bn_epsilon": bn_epsilon})
+        padding, bn_epsilon = numerics["padding"], numerics["bn_epsilon"]
     published = catalog.published(name)
     # Impossible options fail here and not at the first call.
-    arch = catalog.architecture(name, width_multiplier, depth_multiplier, stem_stride, stage_strides)
+    arch = catalog.architecture(name, width_multiplier, depth_multiplier, stem_stride, stage_strides, in_channels)
     stochastic_depth_rate = _given(stochastic_depth_rate, published.stochastic_depth_rate)
     common = {
         "num_classes": num_classes,
@@ -68,18 +83,24 @@ def create_model(
     }
     if name in scaling.FAMILY:
         variant = scaling.FAMILY[name]
-        return EfficientNet(
+        model = EfficientNet(
             width_multiplier=variant.width_multiplier * width_multiplier,
             depth_multiplier=variant.depth_multiplier * depth_multiplier,
             stem_stride=stem_stride,
             stage_strides=tuple(_given(stage_strides, scaling.B0_STAGE_STRIDES)),
             stochastic_depth_rate=stochastic_depth_rate,
+            in_channels=in_channels,
             **common,
         )
-    if name in baselines.RESNET_BLOCKS:
-        return ResNet(architecture=arch, stochastic_depth_rate=stochastic_depth_rate, **common)
-    catalog.refuse_options(name, ["stochastic_depth_rate"] if stochastic_depth_rate else [])
-    return DenseNet(architecture=arch, **common)
+    elif name in baselines.RESNET_BLOCKS:
+        model = ResNet(architecture=arch, stochastic_depth_rate=stochastic_depth_rate, **common)
+    else:
+        catalog.refuse_options(name, ["stochastic_depth_rate"] if stochastic_depth_rate else [])
+        model = DenseNet(architecture=arch, **common)
+    if pretrained is None:
+        return model
+    scaled = {"name": name, "width_multiplier": width_multiplier, "depth_multiplier": depth_multiplier}
+    return model, origin.start(model, scaled)
 
 
 def _given(option: Any, default: Any) -> Any:

@@ -11,7 +11,7 @@ POOL, POOL_STRIDE = 3, 2
 
 
 class Stem(nn.Module):
-    """[N, H, W, 3] -> [N, h, w, C]; see `baselines.baseline` for its two forms."""
+    """[N, H, W, channels of an image] -> [N, h, w, C]; see `baselines.baseline` for its two forms."""
 
     layer: baselines.Layer
     numerics: Numerics

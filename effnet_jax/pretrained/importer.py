@@ -11,9 +11,11 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from effnet_jax.architecture import catalog
+from effnet_jax.architecture.description import IN_CHANNELS
 from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models import layers
+from effnet_jax.models.channels import adapted_constants
 from effnet_jax.pretrained import readers, timm
 from effnet_jax.pretrained.labels import IMAGENET_CLASSES, class_names
 from effnet_jax.pretrained.matching import Match, looks_like, match
@@ -22,6 +24,7 @@ from effnet_jax.pretrained.sources import Settings, Source, Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
 from effnet_jax.process import environment
 from effnet_jax.training import checkpoint
+from effnet_jax.training.weights_file import Loaded
 
 MAX_NAMES_SHOWN, FEW_NAMES = 20, 2
 
@@ -36,6 +39,8 @@ class Imported:
       tensors: how many the file gave.
       initialised: tensors that it lacked, by their names in the source.
       identities: blocks made the identity because tensors of theirs are among `initialised`.
+      ema: whether they are moving averages.
+      other: whether the file holds the other of raw and averaged weights as well.
     """
 
     variables: dict[str, Any]
@@ -43,6 +48,12 @@ class Imported:
     tensors: int
     initialised: tuple[str, ...]
     identities: tuple[str, ...]
+    ema: bool
+    other: bool
+
+    def loaded(self) -> Loaded:
+        """Returns what `checkpoint.load` would, after `write`; a `Classifier` can be made of it."""
+        return Loaded(self.variables, self.metadata, step=0, ema=self.ema)
 
     def report(self) -> str:
         """Says in a few lines what was imported."""
@@ -50,7 +61,9 @@ class Imported:
         preprocess = self.metadata["preprocess"]
         lines = [
             f"tensors        {self.tensors} of {source['name']}'s {source['model']} from {source['file']}",
-            f"model          {model['name']}, {model['num_classes']} classes, {model['padding']} padding, "
+            f"weights        {_weights(self.ema, self.other)}",
+            f"model          {model['name']}, {model['num_classes']} classes, {_channels(model['in_channels'])}"
+            f"{model['padding']} padding, "
             f"BatchNorm epsilon {model['bn_epsilon']:g}",
             f"preprocessing  {preprocess['resolution']} px, crop {preprocess['crop_fraction']:.3f}, "
             f"mean {_numbers(preprocess['mean'])}, std {_numbers(preprocess['std'])}",
@@ -71,6 +84,8 @@ def import_weights(
     class_names_file: str = "",
     resolution: int | None = None,
     crop_fraction: float | None = None,
+    weights: str = "selected",
+    settings: Settings | None = None,
 ) -> Imported:
     """Reads a weight file and converts it.
 
@@ -84,19 +99,22 @@ def import_weights(
       class_names_file: one name a line; empty for ImageNet's at 1000 classes, else numbers.
       resolution: side in pixels of what the model sees; None as the source evaluates it.
       crop_fraction: share of the shorter side that the central crop keeps; None as the source evaluates it.
+      weights: "raw", "ema", or "selected" for the averages where the file holds both.
+      settings: what the model is and how it sees an image; None as the source says it of `model`.
 
     Raises:
       UserError: the file cannot be read, is another model's, or holds too little, too much or NaN.
     """
     source = SOURCES[source_name]
-    settings = source.settings(model)
-    tensors = readers.read(path)
+    settings = settings or source.settings(model)
+    held = readers.read(path, weights)
+    tensors = held.tensors
     matched = match(source, settings.model, tensors, num_classes)
     allowed = tuple(name for name in matched.missing if _allows(allow_missing, name))
     matched = matched.without(allowed)
     if matched.problems:
         raise UserError(_refusal(path, source_name, model, tensors, matched))
-    preprocess = _preprocess(source, settings, tensors, resolution, crop_fraction)
+    preprocess = _preprocess(source, settings, tensors, matched.in_channels, resolution, crop_fraction)
     initialised = [matched.expected[name] for name in allowed]
     arrays = _converted(source, matched, path) | _initial(initialised)
     identities = _make_identities(settings.model, arrays, {variable.block for variable in initialised})
@@ -106,18 +124,21 @@ def import_weights(
             "model": {
                 "name": settings.model,
                 "num_classes": matched.num_classes,
+                "in_channels": matched.in_channels,
                 "padding": settings.padding,
                 "bn_epsilon": settings.bn_epsilon,
             },
             "preprocess": dataclasses.asdict(preprocess),
             "class_names": class_names(matched.num_classes, class_names_file),
-            "selected_weights": "raw",
+            "selected_weights": "ema" if held.ema else "raw",
             "versions": environment.versions(),
             "source": {"name": source_name, "model": model, "file": path.name, "initialised": list(allowed)},
         },
         tensors=len(matched.found),
         initialised=allowed,
         identities=identities,
+        ema=held.ema,
+        other=held.other,
     )
 
 
@@ -211,6 +232,7 @@ def _preprocess(
     source: Source,
     settings: Settings,
     tensors: Tensors,
+    in_channels: int,
     resolution: int | None,
     crop_fraction: float | None,
 ) -> Preprocess:
@@ -221,7 +243,17 @@ def _preprocess(
         raise UserError(
             f"resolution must be positive and crop_fraction in (0, 1], got {resolution} and {crop_fraction}"
         )
-    return Preprocess(resolution, mean, std, crop_fraction)
+    mean, std = (adapted_constants(values, in_channels) for values in (mean, std))
+    return Preprocess(resolution, mean, std, crop_fraction, settings.interpolation)
+
+
+def _weights(ema: bool, other: bool) -> str:
+    taken, left = ("moving averages (ema)", "raw") if ema else ("raw", "ema")
+    return f"{taken}; the file holds {left} ones as well" if other else taken
+
+
+def _channels(in_channels: int) -> str:
+    return "" if in_channels == IN_CHANNELS else f"{in_channels} image channels, "
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from effnet_jax.architecture import catalog
+from effnet_jax.architecture.description import Architecture
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.sources import Source, Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable, variables
@@ -19,6 +20,7 @@ class Match:
 
     Attributes:
       num_classes: width of the classifier, the file's own where it has one.
+      in_channels: channels of an image, by the file's stem where it has one.
       expected: the model's variables by their name in the source.
       found: the file's tensors that fit.
       missing: names that the file lacks.
@@ -27,6 +29,7 @@ class Match:
     """
 
     num_classes: int
+    in_channels: int
     expected: dict[str, Variable]
     found: Tensors
     missing: tuple[str, ...]
@@ -68,11 +71,13 @@ def match(source: Source, model: str, tensors: Tensors, num_classes: int) -> Mat
     bias = source.layers(arch)[CLASSIFIER] + source.layout.leaves["bias"]
     if bias in tensors and tensors[bias].ndim == 1:
         num_classes = len(tensors[bias])
-    expected = source.names(arch, variables(arch, num_classes))
+    in_channels = _in_channels(source, arch, tensors)
+    expected = source.names(arch, variables(catalog.architecture(model, in_channels=in_channels), num_classes))
     shapes = {name: source.layout.file_shape(variable) for name, variable in expected.items()}
     present = [name for name in expected if name in tensors]
     return Match(
         num_classes=num_classes,
+        in_channels=in_channels,
         expected=expected,
         found={name: tensors[name] for name in present if tensors[name].shape == shapes[name]},
         missing=tuple(name for name in expected if name not in tensors),
@@ -92,6 +97,14 @@ def looks_like(tensors: Tensors, asked: Match) -> tuple[str, str] | None:
     ]
     problems, source_name, model = min(candidates)
     return None if problems > _MAX_UNEXPLAINED * asked.problems else (source_name, model)
+
+
+def _in_channels(source: Source, arch: Architecture, tensors: Tensors) -> int:
+    stem = variables(arch, 1)[0]
+    (name,) = source.names(arch, [stem])
+    if name not in tensors or tensors[name].ndim != len(stem.shape):
+        return arch.in_channels
+    return max(source.layout.from_file(stem, tensors[name]).shape[2], 1)
 
 
 def _some(names: Sequence[str], shown: int) -> str:

@@ -19,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from effnet_jax.errors import UserError
+from effnet_jax.pretrained import unwrapping
 
 _STORAGES = {
     "DoubleStorage": np.float64,
@@ -33,8 +34,6 @@ _STORAGES = {
     "BoolStorage": np.bool_,
 }
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
-# Where training scripts keep a model's tensors among other things; averages first, as they evaluate better.
-_NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
 _DAMAGED = (
     pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, ValueError, KeyError, TypeError,
     IndexError, AttributeError, OSError, NotImplementedError, OverflowError,
@@ -92,6 +91,16 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(str(key), _Storage(str(key), dtype))
 
 
+class _Ignored:
+    """Stands in for what scripts save beside the tensors, options and figures; it takes anything and does nothing."""
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
@@ -105,18 +114,29 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): collections.OrderedDict,
+    ("argparse", "Namespace"): _Ignored,  # timm's and torchvision's scripts save their options
+    ("numpy", "dtype"): _Ignored,  # and the best accuracy as a scalar of NumPy
+    ("numpy.core.multiarray", "scalar"): _Ignored,
+    ("numpy._core.multiarray", "scalar"): _Ignored,
+    ("_codecs", "encode"): _Ignored,  # the bytes of such a scalar
 }
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads the state_dict of a PyTorch file.
+def read(path: pathlib.Path, weights: str = "selected") -> unwrapping.Held:
+    """Reads a state_dict of a PyTorch file.
+
+    Args:
+      path: the file.
+      weights: see `unwrapping.unwrap`.
 
     Raises:
-      UserError: it holds anything but tensors, numbers and text, or is damaged.
+      UserError: it holds anything but tensors, numbers and text, not these weights, or is damaged.
     """
     try:
         content, storages = _zip_archive(path) if zipfile.is_zipfile(path) else _stream(path)
-        return {name: tensor.array(storages) for name, tensor in _state_dict(content).items()}
+        held = unwrapping.unwrap(content, weights, _Tensor)
+        arrays = {name: tensor.array(storages) for name, tensor in held.tensors.items()}
+        return dataclasses.replace(held, tensors=arrays)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except _DAMAGED as error:
@@ -151,17 +171,3 @@ def _stream(path: pathlib.Path) -> tuple[Any, dict[str, bytes]]:
             if len(storages[key]) != size:
                 raise EOFError("it is cut off")
     return content, storages
-
-
-def _state_dict(content: Any) -> dict[str, _Tensor]:
-    """Finds the tensors and drops what training adds: other entries, a "module." before each name."""
-    for key in _NESTED:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    tensors = {}
-    if isinstance(content, dict):
-        tensors = {name: value for name, value in content.items() if isinstance(value, _Tensor)}
-    if not tensors:
-        raise UserError("it holds no state_dict")
-    return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -26,7 +26,7 @@ class Settings:
     Attributes:
       model: name in our catalog.
       padding, bn_epsilon: of `create_model`.
-      resolution, crop_fraction, mean, std: of `Preprocess`, as the source evaluates the model.
+      resolution, crop_fraction, mean, std, interpolation: of `Preprocess`, as the source evaluates the model.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Settings:
     crop_fraction: float
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
+    interpolation: str = "bicubic"
 
 
 @dataclasses.dataclass(frozen=True)

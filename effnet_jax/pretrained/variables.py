@@ -76,7 +76,7 @@ def _of_efficientnet(arch: scaling.Architecture) -> list[Variable]:
     def batch_norm(layer: str, filters: int) -> None:
         listed.extend(_batch_norm(layer, filters))
 
-    kernel("stem/conv", 3, 3, 3, arch.stem_filters)
+    kernel("stem/conv", 3, 3, arch.in_channels, arch.stem_filters)
     batch_norm("stem/bn", arch.stem_filters)
     for block in arch.blocks:
         inputs, wide, k = block.in_filters, block.expanded_filters, block.kernel_size

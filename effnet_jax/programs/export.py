@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     content = stablehlo.serialize(net, side, RESULT.value)
     with whole_file(pathlib.Path(OUTPUT.value)) as file:
         file.write(content)
-    print(f"uint8 [N, {side}, {side}, 3] -> float32 [N, {len(net.labels)}] {RESULT.value}")
+    print(f"uint8 [N, {side}, {side}, {net.preprocess.channels}] -> float32 [N, {len(net.labels)}] {RESULT.value}")
     print("from jax import export; export.deserialize(open(path, 'rb').read()).call(images)")
     print(OUTPUT.value)
 

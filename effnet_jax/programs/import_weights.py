@@ -24,6 +24,12 @@ ALLOW_MISSING = flags.DEFINE_string(
 NUM_CLASSES = flags.DEFINE_integer(
     "num_classes", 1000, "CLASSES: Width of the classifier where the file has no classifier.", lower_bound=1
 )
+TAKE = flags.DEFINE_enum(
+    "take",
+    "selected",
+    ["selected", "raw", "ema"],
+    "Which weights, where the file has raw ones and averages (selected).",
+)
 CLASS_NAMES = flags.DEFINE_string(
     "class_names", "", "FILE: File with one class name a line. Default: as the source names them."
 )
@@ -42,7 +48,7 @@ def main(arguments: list[str]) -> None:
     imported = importer.import_weights(
         SOURCE.value, pathlib.Path(WEIGHTS.value), MODEL.value, allow_missing=ALLOW_MISSING.value,
         num_classes=NUM_CLASSES.value, class_names_file=CLASS_NAMES.value,
-        resolution=SIDE.value, crop_fraction=CROP.value,
+        resolution=SIDE.value, crop_fraction=CROP.value, weights=TAKE.value,
     )  # fmt: skip
     importer.write(imported, pathlib.Path(OUTPUT.value))
     print(imported.report(), OUTPUT.value, sep="\n")

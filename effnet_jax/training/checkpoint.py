@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from effnet_jax.errors import UserError
+from effnet_jax.pretrained import hub
 from effnet_jax.training import weights_file
 from effnet_jax.training.state import TrainState, joined
 from effnet_jax.training.weights_file import Loaded
@@ -230,14 +231,17 @@ def load(path: str | pathlib.Path, weights: str = "selected") -> Loaded:
     Args:
       path: a run's workdir, its checkpoints folder, or one step of it; without a step the selected one (best on
         validation) is taken, or the newest where nothing was validated. Or a file that `weights_file.write` wrote, or
-        the name of a model that comes with the package, such as "half_b0_cifar100".
+        the name of a model that comes with the package, such as "half_b0_cifar100"; of weights on the Hugging Face Hub,
+        such as "timm/efficientnet_b0.ra_in1k"; or a folder with the two files of such weights.
       weights: "raw", "ema", or "selected" for whichever did better on validation.
 
     Raises:
-      UserError: no checkpoint there, a half-written one, or one that is not this project's.
+      UserError: no such weights, no checkpoint there, a half-written one, or one that is not this project's.
     """
     if (file := weights_file.find(path)) is not None:
         return weights_file.read(file, weights)
+    if (foreign := _pretrained(path, weights)) is not None:
+        return foreign
     directory, step = locate(pathlib.Path(path))
     folder = directory / str(step)
     if not (folder / "_CHECKPOINT_METADATA").is_file() or not (folder / "metadata").is_dir():
@@ -254,6 +258,17 @@ def load(path: str | pathlib.Path, weights: str = "selected") -> Loaded:
     except _UNREADABLE as error:
         raise UserError(f"the checkpoint {folder} cannot be read ({_first_line(error)}); use another step") from error
     return Loaded(variables, metadata, step, ema)
+
+
+def _pretrained(path: str | pathlib.Path, weights: str) -> Loaded | None:
+    """Loads weights of the hub, where `path` means any; what is there under that path goes before a name."""
+    found = pathlib.Path(path).expanduser()
+    files = hub.in_folder(found)
+    if files is None and (found.exists() or not hub.is_name(str(path))):
+        return None
+    from effnet_jax.pretrained import hub_model  # which writes checkpoints by this module
+
+    return hub_model.by_name(str(path), weights) if files is None else hub_model.load(files, weights)
 
 
 def _read_item(folder: pathlib.Path, item: str, arguments: Any) -> Any:
@@ -296,7 +311,7 @@ def _steps(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
     if not path.exists():
         raise UserError(
             f"there is no checkpoint at {path}: that path does not exist; models that come with effnet_jax: "
-            f"{', '.join(weights_file.names())}"
+            f"{', '.join(weights_file.names())}; names of weights on the hub are like {hub.EXAMPLE}"
         )
     if path.name.isdigit() and (path / "_CHECKPOINT_METADATA").exists():
         return path.parent, [int(path.name)]

@@ -18,6 +18,7 @@ from effnet_jax.data.device import feeds, pipeline, sources
 from effnet_jax.data.device.augment.augmentation import Augmentation
 from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.errors import UserError
+from effnet_jax.models.channels import adapted_constants
 from effnet_jax.models.registry import create_model
 from effnet_jax.process import environment, sharding, xla_flags
 from effnet_jax.training.evaluation import Evaluator, load_dataset
@@ -89,15 +90,17 @@ def build(config: ml_collections.ConfigDict) -> Setup:
       UserError: the config and the data do not fit each other or the devices.
     """
     origin = Origin.load(config.init_from) if config.init_from else None
-    options = origin.model_options(config.model) if origin else config.model.to_dict()
+    options = origin.completed(config.model.to_dict()) if origin else config.model.to_dict()
     model = create_model(**options)
     _check_final_map(model, config)
     mesh = sharding.data_mesh()
     data = load_data(config)
     plan = Plan.from_config(config, len(data.splits["train"].labels), mesh.size)
     init_key, order_key, augment_key, update_key = jax.random.split(jax.random.key(config.seed), 4)
+    channels = model.architecture.in_channels
     seen = origin.preprocess if origin else data.info  # weights go with the normalisation they were trained with
-    preprocess = Preprocess(config.dataset.resolution, seen.mean, seen.std, data.crop_fraction)
+    mean, std = (adapted_constants(values, channels) for values in (seen.mean, seen.std))
+    preprocess = Preprocess(config.dataset.resolution, mean, std, data.crop_fraction)
     augment = Augmentation.from_config(config.augment)
     pipe = pipeline.Pipeline(mesh, preprocess.of_cut_images(), augment, config.model.num_classes)
     splits = {name: sources.open_split(split, mesh) for name, split in data.splits.items()}
@@ -111,7 +114,7 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         schedule=learning.schedule,
         feeds=functools.partial(splits["train"].feeds, order_key, plan.batch_size),
         state_from=_state_from(config, mesh, initialise, learning),
-        kept=origin.kept(shapes, data.class_names, options) if origin else {},
+        kept=origin.kept(shapes, origin.keeps_classifier(data.class_names), options) if origin else {},
         zero_metrics=jax.jit(empty_metrics, out_shardings=sharding.replicated(mesh)),
         train_steps=_train_steps(learning.update(config, model, update_key), pipe, plan, augment_key, num_mixed_steps),
         evaluate=Evaluator(model, pipe, config.eval_batch_size),

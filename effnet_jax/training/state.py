@@ -87,5 +87,6 @@ def create_state(
 
 
 def init_variables(model: nn.Module, key: jax.Array, resolution: int) -> dict[str, Any]:
-    """Initialises a model for [N, resolution, resolution, 3] images; for use inside `jax.jit`."""
-    return model.init(key, jnp.zeros((1, resolution, resolution, 3)), train=False)
+    """Initialises a model for images [N, resolution, resolution, channels]; for use inside `jax.jit`."""
+    images = jnp.zeros((1, resolution, resolution, model.architecture.in_channels))
+    return model.init(key, images, train=False)

@@ -20,7 +20,7 @@ DATA = pathlib.Path(__file__).with_name("data")
 
 @pytest.mark.parametrize("name", ["nested.pth", "stream.pth"])
 def test_files_of_torch(name):
-    tensors = readers.read(DATA / name)
+    tensors = readers.read(DATA / name).tensors
     expected = {
         "transposed": np.arange(12, dtype=np.float32).reshape(3, 4).T,
         "parameter": np.array([0.5, -2], ml_dtypes.bfloat16),
@@ -73,7 +73,7 @@ def test_safetensors_of_every_dtype(tmp_path):
         "empty": np.zeros((0, 3), np.float32),
     }
     write_safetensors(tmp_path / "a.safetensors", tensors)
-    found = readers.read(tmp_path / "a.safetensors")
+    found = readers.read(tmp_path / "a.safetensors").tensors
     for name, values in tensors.items():
         assert found[name].dtype == values.dtype
         np.testing.assert_array_equal(found[name], values)

@@ -63,8 +63,8 @@ def test_what_no_shape_reveals_comes_with_the_weights(foreign, tiny_config, tmp_
     """Normalisation, padding and epsilon; the run's own checkpoints then say them too."""
     tiny_config.init_from = rewritten(foreign, tmp_path / "a", padding="SYMMETRIC", bn_epsilon=1e-5)
     setup = build(tiny_config)
-    assert setup.description["preprocess"]["mean"] == [0.5, 0.4, 0.3]
-    assert setup.description["preprocess"]["std"] == [0.2, 0.25, 0.3]
+    assert setup.description["preprocess"]["mean"] == (0.5, 0.4, 0.3)
+    assert setup.description["preprocess"]["std"] == (0.2, 0.25, 0.3)
     assert setup.description["preprocess"]["resolution"] == tiny_config.dataset.resolution
     assert setup.description["model"]["padding"] == "SYMMETRIC"
     assert setup.description["model"]["bn_epsilon"] == 1e-5

@@ -84,20 +84,23 @@ def crop_box(height: int, width: int, crop_fraction: float) -> tuple[int, int, i
     return (height - side) // 2, (width - side) // 2, side
 
 
-def central_square(image: np.ndarray, resolution: int, crop_fraction: float = 1.0) -> np.ndarray:
-    """Cuts out the central square of a uint8 [H, W, 3] and resizes it, antialiased bicubic (a = -0.5).
+def central_square(
+    image: np.ndarray, resolution: int, crop_fraction: float = 1.0, interpolation: str = "bicubic"
+) -> np.ndarray:
+    """Cuts out the central square of a uint8 [H, W, C] and resizes it, antialiased, "bicubic" (a = -0.5) or "bilinear".
 
     Returns:
-      float32 [resolution, resolution, 3] in 0..255, not rounded to whole levels.
+      float32 [resolution, resolution, C] in 0..255, not rounded to whole levels.
     """
     top, left, side = crop_box(*image.shape[:2], crop_fraction)
     # Cut out first: Pillow's `box` would let the kernel reach beyond the crop.
     image = image[top : top + side, left : left + side]
     if side == resolution:
         return image.astype(np.float32)
+    kernel = Image.Resampling[interpolation.upper()]
     channels = [
         # mode "F" resizes without rounding to whole grey levels in between
-        np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize((resolution, resolution), Image.BICUBIC))
+        np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize((resolution, resolution), kernel))
         for c in range(image.shape[2])
     ]
     return np.clip(np.stack(channels, axis=-1), 0.0, 255.0)

@@ -72,3 +72,24 @@ def test_under_jit_and_float_images():
     preprocess = Preprocess(16, MEAN, STD)
     images = photo(24, 30)[None]
     np.testing.assert_allclose(jax.jit(preprocess)(images), preprocess(images.astype(np.float32)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (31, 90), (20, 20)])
+def test_bilinear_is_pillows_on_host_and_device(shape):
+    preprocess = Preprocess(32, MEAN, STD, 1.0, "bilinear")
+    image = photo(*shape)
+    on_host = preprocess.on_host(image)
+    assert np.abs(preprocess(image[None])[0] - preprocess.normalize(on_host[None])[0]).max() < 2e-3
+    top, left, side = preprocess.crop_box(*shape)
+    square = Image.fromarray(image[top : top + side, left : left + side])
+    assert np.abs(on_host - np.asarray(square.resize((32, 32), Image.BILINEAR), np.float32)).max() <= 1.0
+    assert np.abs(on_host - Preprocess(32, MEAN, STD).on_host(image)).max() > 5
+
+
+def test_one_channel_is_pillows_grey():
+    preprocess = Preprocess(16, (0.0,), (1 / 255,))  # leaves 0..255 as it is
+    image = photo(16, 16)
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)[..., None]
+    assert np.abs(preprocess(image[None])[0] - grey).max() <= 1.0
+    np.testing.assert_allclose(preprocess(grey[None])[0], grey, rtol=1e-5)
+    assert [preprocess.takes(channels) for channels in (1, 3, 4)] == [True, True, False]
