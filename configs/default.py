@@ -28,6 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = model = ml_collections.ConfigDict()
     model.name = "efficientnet_b0"
     model.num_classes = 100
+    model.ops = "fast"  # "plain": XLA's own operations alone, slower; for forward-mode differentiation
     model.in_channels = 3  # 1: the model sees images in grey
     # What is unset here takes the named model's published value.
     model.width_multiplier = 1.0  # on top of the named model's; of DenseNet's growth rate

@@ -57,7 +57,7 @@ NOT_NEGATIVE_KEYS = (
 )
 OPTIONAL_POSITIVE_KEYS = ("eval_every_steps", "checkpoint_every_steps", "num_train_steps", "dataset.image_size")
 # What runs did before there was a key for it: a stored config without the key means this.
-ADDED_KEYS = {"model.in_channels": IN_CHANNELS}
+ADDED_KEYS = {"model.in_channels": IN_CHANNELS, "model.ops": "fast"}
 DTYPES = ("float32", "bfloat16")
 PADDINGS = ("SAME", "SYMMETRIC")
 CHANNELS = (1, 3)  # grey and colour: data sets are of colour images, which can be made grey
@@ -141,7 +141,7 @@ def changed_keys(stored: dict[str, Any], config: ml_collections.ConfigDict) -> l
 
 
 def changed_between(stored: dict[str, Any], current: dict[str, Any], free: Sequence[str] = LOCATION_KEYS) -> list[str]:
-    """Lists the same of two flat configs, or descriptions of studies, whose keys begin with "train."; without `free`."""
+    """Lists the same of two flat configs, or descriptions of studies (keys begin with "train."), without `free`."""
     keys = sorted((stored.keys() | current.keys()) - set(free))
     before = {key: ADDED_KEYS.get(key.removeprefix("train."), "absent") for key in keys}
     return [

@@ -67,22 +67,21 @@ class ChainClassifier(nn.Module):
         wanted = {name: arch.resolve_layer(name) for name in layers}
         last = max(arch.layer_names.index(name) for name in wanted.values())
         x, maps, early = images.astype(self.numerics.compute_dtype), {}, 0
-        size = 0 if train or self.scope.mutable else _images_at_once(images.shape)
+        whole = train or self.scope.mutable or self._is_plain
+        size = 0 if whole else _images_at_once(images.shape)
         if size:
             early = min(self._count_early_layers(images.shape), last + 1)
             x, maps = self._run_in_turns(x, size, early, wanted.values())
         x, later = _run(self._chain()[early : last + 1], x, train, wanted.values())
         maps |= later
-        return {name: _written(maps[resolved]) for name, resolved in wanted.items()}
+        return {name: self._written(maps[resolved]) for name, resolved in wanted.items()}
 
     def head(self, fmap: jax.Array, train: bool = False, layer: str = HEAD) -> jax.Array:
         """Maps a feature map of `layer` to logits [N, num_classes] through the rest of the network."""
         arch = self.architecture
         start = arch.layer_names.index(arch.resolve_layer(layer)) + 1
-        x = fmap
-        for _, module in self._chain()[start:]:
-            x = module(x, train)
-        pooled = jnp.mean(_written(x), axis=(1, 2), dtype=self.numerics.param_dtype)
+        x, _ = _run(self._chain()[start:], fmap, train, ())
+        pooled = jnp.mean(self._written(x), axis=(1, 2), dtype=self.numerics.param_dtype)
         return self.classifier(self.dropout(pooled, deterministic=not train))
 
     def scopes(self) -> dict[str, str]:
@@ -91,6 +90,13 @@ class ChainClassifier(nn.Module):
         `model.apply({}, method="scopes")`: it needs no variables.
         """
         return {layer: module.name for layer, module in self._chain()}
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.numerics.ops == "plain"
+
+    def _written(self, x: jax.Array) -> jax.Array:
+        return x if self._is_plain else _written(x)
 
     def _chain(self) -> list[Link]:
         raise NotImplementedError
@@ -134,7 +140,12 @@ def _run(
     """Returns the last map and those of the `wanted` names."""
     maps = {}
     for name, module in links:
-        x = module(x, train)
+        try:
+            x = module(x, train)
+        except TypeError as error:
+            if "custom_vjp" in str(error):  # JAX's words for our gradients under forward mode
+                error.add_note('create the model with ops="plain" (config.model.ops) for forward-mode differentiation')
+            raise
         if name in wanted:
             maps[name] = x
     return x, maps

@@ -5,6 +5,7 @@ and logits are kept in float32 (float64 when that is the compute dtype).
 """
 
 import dataclasses
+from types import ModuleType
 from typing import Literal
 
 import flax.linen as nn
@@ -12,14 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from effnet_jax.architecture import scaling
-from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, batch_norm_swish_of_product, normalize
-from effnet_jax.ops.dense_conv import dense_conv
-from effnet_jax.ops.depthwise import depthwise_conv
-from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
-from effnet_jax.ops.pointwise_batch_norm import pointwise_batch_norm_swish
-from effnet_jax.ops.swish import swish
+from effnet_jax.ops import fast, plain
 
 Padding = Literal["SAME", "SYMMETRIC"]
+OPERATIONS = {"fast": fast, "plain": plain}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +28,19 @@ class Numerics:
       padding: "SAME" (TensorFlow) or "SYMMETRIC" (PyTorch); they differ at stride 2 on even sizes.
       bn_momentum: share of the old moving statistics kept at each step.
       bn_epsilon: added to the variance inside the root.
+      ops: "fast", with formulations and gradients of our own, or "plain", XLA's alone; see `ops.plain`.
     """
 
     dtype: str = "float32"
     padding: Padding = "SAME"
     bn_momentum: float = 0.99
     bn_epsilon: float = 1e-3
+    ops: str = "fast"
+
+    @property
+    def operations(self) -> ModuleType:
+        """The functions that layers are made of."""
+        return OPERATIONS[self.ops]
 
     @property
     def compute_dtype(self) -> jnp.dtype:
@@ -82,19 +86,19 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factors: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
         """Normalises `x`; with `factors`, inputs and kernel of the 1x1 convolution that made it, in fewer passes."""
-        channels, dtype = x.shape[-1], self.numerics.param_dtype
+        channels, dtype, ops = x.shape[-1], self.numerics.param_dtype, self.numerics.operations
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), dtype)
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype)
         moving_var = self.variable("batch_stats", "var", jnp.ones, (channels,), dtype)
         if not train:
-            y = normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
-            return swish(y) if self.swish else y
+            y = ops.normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
+            return ops.swish(y) if self.swish else y
         if self.swish and factors:
-            y, mean, var = pointwise_batch_norm_swish(*factors, scale, bias, self.numerics.bn_epsilon)
+            y, mean, var = ops.pointwise_batch_norm_swish(*factors, scale, bias, self.numerics.bn_epsilon)
         else:
-            with_swish = batch_norm_swish_of_product if self.of_product else batch_norm_swish
-            operation = with_swish if self.swish else batch_norm
+            with_swish = ops.batch_norm_swish_of_product if self.of_product else ops.batch_norm_swish
+            operation = with_swish if self.swish else ops.batch_norm
             y, mean, var = operation(x, scale, bias, self.numerics.bn_epsilon)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
@@ -113,14 +117,14 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, gates: jax.Array | None = None) -> jax.Array:
-        k = self.kernel_size
+        k, ops = self.kernel_size, self.numerics.operations
         shape = (k, k, x.shape[-1], self.filters)
         kernel = self.param("kernel", conv_init, shape, self.numerics.param_dtype)
         if gates is not None:
-            return gated_pointwise_conv(x, gates, kernel)
+            return ops.gated_pointwise_conv(x, gates, kernel)
         if k == 1 and self.stride == 1:
-            return pointwise_conv(x, kernel)
-        return dense_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
+            return ops.pointwise_conv(x, kernel)
+        return ops.dense_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
 
 
 class DepthwiseConv(nn.Module):
@@ -134,7 +138,7 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", depthwise_init, shape, self.numerics.param_dtype)
-        return depthwise_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
+        return self.numerics.operations.depthwise_conv(x, kernel.astype(x.dtype), self.stride, self.numerics.padding)
 
 
 class ConvBNSwish(nn.Module):

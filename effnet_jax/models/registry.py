@@ -6,10 +6,11 @@ from typing import Any
 
 from effnet_jax.architecture import baselines, catalog, scaling
 from effnet_jax.architecture.description import IN_CHANNELS
+from effnet_jax.errors import UserError
 from effnet_jax.models.chain import ChainClassifier
 from effnet_jax.models.densenet import DenseNet
 from effnet_jax.models.efficientnet import EfficientNet
-from effnet_jax.models.layers import Numerics, Padding
+from effnet_jax.models.layers import OPERATIONS, Numerics, Padding
 from effnet_jax.models.resnet import ResNet
 
 
@@ -30,6 +31,7 @@ def create_model(
     remat: bool = False,
     allow_1x1_map: bool = False,
     in_channels: int = IN_CHANNELS,
+    ops: str = "fast",
     pretrained: str | pathlib.Path | None = None,
 ) -> ChainClassifier | tuple[ChainClassifier, dict[str, Any]]:
     """Builds a model of the family or a baseline.
@@ -51,6 +53,8 @@ def create_model(
       remat: recompute blocks in the backward pass to save memory.
       allow_1x1_map: accept inputs that leave a 1x1 head map.
       in_channels: channels of an image: 3 for colour, 1 for grey, more for multispectral images.
+      ops: "fast", or "plain" for XLA's own operations alone: slower, equal to rounding, and open to forward-mode
+        differentiation and to converters.
       pretrained: weights to start with, anything that `effnet_jax.load` takes: "timm/efficientnet_b0.ra_in1k", a
         checkpoint. Their padding and epsilon come along. A classifier of another number of classes starts at zero, and
         the stem is adapted to `in_channels`.
@@ -68,6 +72,8 @@ def create_model(
         origin = Origin.load(str(pretrained))
         numerics = origin.completed({"padding": padding, "bn_epsilon": bn_epsilon})
         padding, bn_epsilon = numerics["padding"], numerics["bn_epsilon"]
+    if ops not in OPERATIONS:
+        raise UserError(f"ops is one of {', '.join(OPERATIONS)}, not {ops!r}")
     published = catalog.published(name)
     # Impossible options fail here and not at the first call.
     arch = catalog.architecture(name, width_multiplier, depth_multiplier, stem_stride, stage_strides, in_channels)
@@ -76,7 +82,7 @@ def create_model(
         "num_classes": num_classes,
         "dropout_rate": _given(dropout_rate, published.dropout_rate),
         "numerics": Numerics(
-            dtype, _given(padding, published.padding), bn_momentum, _given(bn_epsilon, published.bn_epsilon)
+            dtype, _given(padding, published.padding), bn_momentum, _given(bn_epsilon, published.bn_epsilon), ops
         ),
         "remat": remat,
         "allow_1x1_map": allow_1x1_map,
