@@ -68,7 +68,7 @@ class FileStore:
         try:
             return path.read_bytes(), str(path)
         except OSError as error:
-            raise images.UnreadableImageError(f"{path}: cannot be read ({error.strerror})") from error
+            raise images.unreadable(path, str(path), error) from error
 
 
 class RecordStore:

@@ -51,6 +51,7 @@ class Source:
       class_names: By label.
       facts: What is known about it; None for a folder.
       sizes: Number of images by split, as the dataset itself has them: nothing is held out.
+      left_out: A sentence on files of a folder that are not taken; else empty.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Source:
     facts: registry.DatasetInfo | None
     sizes: dict[str, int]
     _content: records.Prepared | folder_layout.Layout | dict
+    left_out: str = ""
 
     def entries(self, split: str) -> Iterator[Entry]:
         """Yields the images of a split, in the order in which they are stored."""
@@ -87,7 +89,7 @@ def find(name: str, data_dir: str = "", manual_dir: str = "") -> Source:
     if folder_layout.is_folder(name):
         layout = folder_layout.find(name)
         sizes = {split: len(content) for split, content in layout.splits.items()}
-        return Source(name, layout.class_names, None, sizes, layout)
+        return Source(name, layout.class_names, None, sizes, layout, layout.describe_left_out())
     facts = registry.info(name)
     if name == "digits":
         splits = digits.load()

@@ -35,6 +35,7 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
         than there is, or a split would lack a class.
     """
     layout = folder_layout.find(name)
+    layout.say_left_out()
     folder = cache_root / f"folder-{fingerprint(layout, image_size, broken_images)}"
     cached = cache.read_or_make(
         folder, lambda: _decode(layout, image_size, broken_images), f"decoding {layout.path} again"
@@ -59,7 +60,7 @@ def fingerprint(layout: Layout, image_size: int, broken_images: str) -> str:
     digest = hashlib.sha256(f"{cache.FORMAT} {image_size} {broken_images}".encode())
     for split, entries in layout.splits.items():
         for file, _ in entries:
-            status = file.stat()
+            status = file.stat() if file.exists() else file.lstat()  # a broken link
             entry = (split, str(file.relative_to(layout.path)), status.st_size, status.st_mtime_ns)
             digest.update(repr(entry).encode())
     return digest.hexdigest()[:16]

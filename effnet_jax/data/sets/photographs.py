@@ -64,6 +64,7 @@ def folder(
       UserError: If the folder is not one of classes, or a split would lack a class.
     """
     layout = folder_layout.find(name)
+    layout.say_left_out()
     splits = {
         split: EncodedSplit(
             FileStore(layout.path, tuple(str(file.relative_to(layout.path)) for file, _ in entries)),
