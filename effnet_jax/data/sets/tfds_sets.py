@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from effnet_jax.data.disk import cache, files, records
-from effnet_jax.data.sets import cifar, food101, imagenet2012
+from effnet_jax.data.sets import cifar, cifar_archives, food101, imagenet2012
 from effnet_jax.data.sets.registry import DatasetInfo
 from effnet_jax.data.sets.splits import stratified_order
 from effnet_jax.errors import UserError
@@ -94,7 +94,7 @@ def _find_orphan(
         if official or Path(cached.source).parent == source / dataset_info.name:
             return cached
     if damage is not None and not has_archive:
-        archive = cifar.ARCHIVES[dataset_info.name].file_name
+        archive = cifar_archives.BINARY[dataset_info.name].file_name
         raise UserError(
             f"{damage}, and the data it was made from is not in {source}: set dataset.data_dir or "
             "TFDS_DATA_DIR to a folder with prepared TFDS data, or dataset.manual_dir to a folder with the "
