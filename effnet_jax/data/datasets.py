@@ -53,7 +53,8 @@ def load(
       data_dir: Folder of prepared TFDS data; empty for $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       manual_dir: Folder with the original archive under its own name; empty to download what is missing.
       cache_dir: Folder of decoded images; empty for $EFFNET_JAX_CACHE, else ~/.cache/effnet_jax.
-      validation_examples: Images to hold out of the official train split; not for folders.
+      validation_examples: Images to hold out of the official train split. Folders hold out a fraction, but of 0 there
+        is no validation split anywhere: the published way to train for a final number.
       resolution: Side in pixels of what the model sees.
       image_size: Of folders: side in pixels at which their images are stored; of what streams, of the crops of
         training; None for `resolution`.
@@ -71,6 +72,7 @@ def load(
       UserError: If the dataset is unknown, absent or damaged, if it cannot be written where it must be, or if
         so many examples cannot be held out.
     """
+    validates = validation_examples > 0
     if streams(name, streaming):
         from effnet_jax.data.decode.crops import RandomCrop
         from effnet_jax.data.decode.encoded import Reading
@@ -85,7 +87,7 @@ def load(
         )
         if folder_layout.is_folder(name):
             return photographs.folder(
-                name, cache.root(cache_dir), reading, held_out_fraction, broken_images, decoded_cache
+                name, cache.root(cache_dir), reading, held_out_fraction, validates, broken_images, decoded_cache
             )
         return photographs.prepared(
             name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples, decoded_cache
@@ -95,7 +97,8 @@ def load(
     if folder_layout.is_folder(name):
         from effnet_jax.data.sets import folder  # needs Pillow
 
-        return folder.load(name, cache.root(cache_dir), image_size or resolution, held_out_fraction, broken_images)
+        side = image_size or resolution
+        return folder.load(name, cache.root(cache_dir), side, held_out_fraction, validates, broken_images)
     dataset_info = registry.info(name)
     if name == "digits":
         class_names, splits = digits.CLASS_NAMES, digits.load()

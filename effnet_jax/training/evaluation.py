@@ -73,7 +73,7 @@ def evaluate_checkpoint(
       {"split", "count", "loss", "accuracy", "top5_accuracy", "step", "ema"}.
 
     Raises:
-      UserError: no checkpoint, no data, or a batch that the devices cannot share.
+      UserError: no checkpoint, no data, no such split of it, or a batch that the devices cannot share.
     """
     loaded = checkpoint.load(path, weights)
     mesh = sharding.data_mesh()
@@ -87,6 +87,6 @@ def evaluate_checkpoint(
     preprocess = Preprocess(**loaded.metadata["preprocess"])
     pipe = Pipeline(mesh, preprocess.of_cut_images(), augment=None, num_classes=len(loaded.metadata["class_names"]))
     model = create_model(**loaded.metadata["model"])
-    source = open_split(load_dataset(options).splits[split], mesh)
+    source = open_split(load_dataset(options).split(split), mesh)
     (figures,) = Evaluator(model, pipe, batch_size)([sharding.put_replicated(loaded.variables, mesh)], source)
     return {"split": split, **figures, "step": loaded.step, "ema": loaded.ema}

@@ -40,7 +40,7 @@ class Setup:
 
     Attributes:
       plan: when things happen.
-      splits: "train", "validation" and "test".
+      splits: "train", "test" and, where images are held out to select by, "validation".
       schedule: learning rate by step.
       feeds: (updates done, what a checkpoint kept) -> what the updates from there on read.
       state_from: makes the state of step 0 of the variables that are taken over.
@@ -69,6 +69,11 @@ class Setup:
     counts: Counts
     mesh: jax.sharding.Mesh
     notes: tuple[str, ...]
+
+    @property
+    def selects(self) -> bool:
+        """Whether a validation split chooses the checkpoint."""
+        return "validation" in self.splits
 
     def fresh_state(self) -> TrainState:
         """Makes the state of step 0."""

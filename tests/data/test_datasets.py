@@ -51,6 +51,14 @@ def test_every_prefix_of_the_order_is_stratified(labels, data):
     assert np.all(np.abs(np.bincount(labels[order[:size]], minlength=6) - share * size) <= bound + 1e-9)
 
 
+def test_all_training_images_without_validation(prepared_dir, original):
+    dataset = datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=0)
+    assert dataset.splits.keys() == {"train", "test"}
+    assert sorted(rows(dataset.split("train"))) == sorted(rows(splits.Split(*original["train"])))
+    with pytest.raises(UserError, match=r"of cifar100 no validation images were held out .* choose train or test"):
+        dataset.split("validation")
+
+
 def test_equal_classes_are_held_out_equally():
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), 11))
     order = splits.stratified_order(labels)

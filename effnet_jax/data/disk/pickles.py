@@ -13,7 +13,8 @@ import numpy as np
 from effnet_jax.errors import UserError
 
 _DAMAGED = (
-    pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError,
+    pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError,
+    MemoryError,
 )  # fmt: skip
 _UINT8 = ("u1", b"u1", "uint8", b"uint8")
 

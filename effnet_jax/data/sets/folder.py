@@ -24,8 +24,10 @@ _IMAGES_AT_A_TIME = 1024
 _MEMORY_SHARE = 0.4
 
 
-def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float, broken_images: str) -> Dataset:
-    """Loads the dataset "folder:PATH"; arguments and layout as in `datasets.load` and `folder_layout`.
+def load(
+    name: str, cache_root: Path, image_size: int, held_out_fraction: float, validates: bool, broken_images: str
+) -> Dataset:
+    """Loads the dataset "folder:PATH"; arguments and layout as in `datasets.load`, `hold_out` and `folder_layout`.
 
     Each image is cut to its central square and resized to `image_size` pixels by the rule of `Preprocess`. Mean
     and standard deviation are those of the images of the folder's training split, what is held out of it included.
@@ -43,7 +45,7 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
     mean, std = _statistics(cached.splits["train"][0])
     train_size = len(cached.splits["train"][1])
     present = {split: Split(*arrays) for split, arrays in cached.splits.items()}
-    splits = hold_out(name, present, len(cached.class_names), held_out_fraction)
+    splits = hold_out(name, present, len(cached.class_names), held_out_fraction, validates)
     dataset_info = DatasetInfo(
         name=name,
         num_classes=len(layout.class_names),

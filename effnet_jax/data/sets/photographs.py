@@ -52,10 +52,11 @@ def folder(
     cache_root: Path,
     reading: Reading,
     held_out_fraction: float,
+    validates: bool,
     broken_images: str,
     decoded_cache: bool,
 ) -> Dataset:
-    """Opens the dataset "folder:PATH"; arguments as in `datasets.load`, layout as in `folder_layout`.
+    """Opens the dataset "folder:PATH"; arguments as in `datasets.load` and `hold_out`, layout as in `folder_layout`.
 
     It is normalised as ImageNet is: its own statistics would take a pass over all pixels. An image that cannot be
     decoded ends the run that meets it, or is found beforehand, once, where such are to be skipped.
@@ -81,7 +82,7 @@ def folder(
         splits = decoded.keep(splits, cache_root / f"decoded-folder-{fingerprint}", str(layout.path))
     splits["train"] = _in_stratified_order(splits["train"])
     sizes = {split: len(content) for split, content in splits.items()}
-    splits = hold_out(name, splits, len(layout.class_names), held_out_fraction)
+    splits = hold_out(name, splits, len(layout.class_names), held_out_fraction, validates)
     facts = registry.DatasetInfo(
         name=name,
         num_classes=len(layout.class_names),

@@ -91,6 +91,12 @@ def test_one_level_of_class_folders_is_split_stratified(path):
     assert len(set(everything)) == 15
 
 
+def test_of_no_validation_examples_nothing_is_held_out_to_select_by(path):
+    for streaming in (False, True):
+        assert sizes(load(path, validation_examples=0, streaming=streaming)) == {"train": 15, "test": 6}
+        assert sizes(load(path / "train", validation_examples=0, streaming=streaming)) == {"train": 12, "test": 3}
+
+
 def test_a_later_start_reads_the_cache_and_a_changed_file_makes_a_new_one(path, capsys):
     first = load(path)
     assert "decoding" in capsys.readouterr().err
