@@ -85,7 +85,7 @@ def test_runs_that_selected_nothing_have_a_gap_in_place_of_validation(workdirs, 
     text = (tmp_path / "out/report.md").read_text()
     table = text.split("## Validation and test")[1].split("## ")[0]
     (row,) = [line for line in table.splitlines() if line.startswith("| tiny")]
-    assert row.split("|")[2:4] == [" – ", " – "] and "±" in row.split("|")[4]  # noqa: RUF001
+    assert row.split("|")[2:4] == [" – ", " – "] and "±" in row.split("|")[4]
     assert "no validation images" in text
 
 

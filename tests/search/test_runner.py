@@ -51,7 +51,7 @@ EXPECTED = [(f"{name}_seed0", "complete", studies.accuracy(name), "") for name i
 def test_a_study_needs_images_to_judge_by(tmp_path):
     tasks = studies.tasks("ab")
     tasks[1].config.dataset.validation_examples = 0
-    with pytest.raises(UserError, match="set dataset.validation_examples above 0"):
+    with pytest.raises(UserError, match=r"set dataset.validation_examples above 0"):
         runner.run_study("test", tasks, tmp_path, description={})
 
 

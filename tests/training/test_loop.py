@@ -149,7 +149,7 @@ def test_without_validation_every_image_is_trained_on_and_the_last_averages_are_
     again = evaluation.evaluate_checkpoint(tmp_path)
     assert again["ema"] and again["accuracy"] == results["test"]["ema_accuracy"]
     assert again["loss"] == pytest.approx(results["test"]["ema_loss"], rel=1e-5)
-    with pytest.raises(UserError, match="of digits no validation images were held out .*: choose train or test"):
+    with pytest.raises(UserError, match=r"of digits no validation images were held out .*: choose train or test"):
         evaluation.evaluate_checkpoint(tmp_path, "validation")
     assert (tmp_path / "curves.png").is_file()
 

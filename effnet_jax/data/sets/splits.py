@@ -74,7 +74,8 @@ def take_validation(
     if not num_present <= validation_examples <= largest:
         raise UserError(
             f"validation_examples={validation_examples} cannot be held out of the {len(train.labels)} training "
-            f"images of {name}: choose a number from {num_present}, one a class, to {largest}, or 0 to train on all and select nothing"
+            f"images of {name}: choose a number from {num_present}, one a class, to {largest}, "
+            "or 0 to train on all and select nothing"
         )
     count = validation_examples
     return {"train": train.part(slice(count, None)), "validation": train.part(slice(0, count))}
