@@ -42,7 +42,7 @@ def load(
     cached = cache.read_or_make(
         folder, lambda: _decode(layout, image_size, broken_images), f"decoding {layout.path} again"
     )
-    mean, std = _statistics(cached.splits["train"][0])
+    mean, std = statistics(cached.splits["train"][0])
     train_size = len(cached.splits["train"][1])
     present = {split: Split(*arrays) for split, arrays in cached.splits.items()}
     splits = hold_out(name, present, len(cached.class_names), held_out_fraction, validates)
@@ -137,7 +137,7 @@ def _check_memory(layout: Layout, num_bytes: int, image_size: int) -> None:
         )
 
 
-def _statistics(arrays: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def statistics(arrays: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Returns mean and standard deviation of each channel as fractions of 255; sums of integers, so exact."""
     counts = np.zeros((3, 256), np.int64)
     for start in range(0, len(arrays), _IMAGES_AT_A_TIME):

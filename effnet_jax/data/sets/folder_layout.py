@@ -5,8 +5,7 @@ Two layouts are known, with class names from the names of the folders, in order 
     PATH/train/<class>/*, PATH/val/<class>/*     (or "validation" or "test"; both "val" and "test" may be there)
     PATH/<class>/*
 
-What PATH lacks is held out of its training images. A single second split, whatever its name, is the test
-split, as with ImageNet's "val": what selects a model must not be what it is judged by.
+What PATH lacks is held out of its training images. A single second split is the test split, see `splits.by_role`.
 """
 
 import dataclasses
@@ -14,13 +13,12 @@ from pathlib import Path
 
 from effnet_jax.data.decode import image_files
 from effnet_jax.data.disk import files
+from effnet_jax.data.sets import splits
 from effnet_jax.errors import UserError
 
 PREFIX = "folder:"
 
 _TRAIN = "train"
-_VALIDATION = ("val", "valid", "validation")
-_TEST = ("test",)
 _MAX_NAMES_SHOWN = 5
 
 
@@ -79,13 +77,13 @@ def find(name: str) -> Layout:
         )
     for split, folder in folders.items():
         _check_same_classes(folders[_TRAIN], class_names, folder, classes[split])
-    splits, left_out = {}, []
+    found, left_out = {}, []
     for split, folder in folders.items():
         listings = [image_files.list_folder(folder / class_name) for class_name in class_names]
-        splits[split] = tuple((file, label) for label, listing in enumerate(listings) for file in listing.images)
+        found[split] = tuple((file, label) for label, listing in enumerate(listings) for file in listing.images)
         left_out += [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and _is_visible(entry)]
         left_out += [file for listing in listings for file in listing.left_out]
-    return Layout(path, class_names, splits, tuple(left_out))
+    return Layout(path, class_names, found, tuple(left_out))
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
@@ -93,16 +91,7 @@ def _split_folders(path: Path) -> dict[str, Path]:
     inside = _subfolders(path)
     if _TRAIN not in inside:
         return {_TRAIN: path}
-    validation = [name for name in inside if name in _VALIDATION]
-    test = [name for name in inside if name in _TEST]
-    if len(validation) > 1:
-        raise UserError(f"{path} has {' and '.join(validation)}, which mean the same split: leave one of them")
-    folders = {_TRAIN: path / _TRAIN}
-    if test and validation:
-        folders["validation"] = path / validation[0]
-    for name in test or validation:
-        folders["test"] = path / name
-    return folders
+    return {role: path / name for role, name in splits.by_role(inside, str(path)).items()}
 
 
 def _subfolders(folder: Path) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,32 @@ class Dataset:
                 f"{' or '.join(self.splits)}"
             )
         return self.splits[name]
+
+
+_VALIDATION = ("val", "valid", "validation")
+
+
+def by_role(names: Iterable[str], where: str) -> dict[str, str]:
+    """Returns which of a dataset's own splits are "train", "validation" and "test".
+
+    A single second split, whatever its name, is the test split, as with ImageNet's "validation": what selects a model
+    must not be what it is judged by.
+
+    Args:
+      names: Of all its splits.
+      where: What errors call the dataset.
+
+    Raises:
+      UserError: If two of them mean the same.
+    """
+    names = sorted(names)
+    validation = [name for name in names if name in _VALIDATION]
+    if len(validation) > 1:
+        raise UserError(f"{where} has {' and '.join(validation)}, which mean the same split: leave one of them")
+    roles = {name: name for name in ("train", "test") if name in names}
+    if validation:
+        roles["validation" if "test" in roles else "test"] = validation[0]
+    return {role: roles[role] for role in ("train", "validation", "test") if role in roles}
 
 
 def take_validation(

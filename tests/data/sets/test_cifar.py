@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from effnet_jax.data import datasets
-from effnet_jax.data.disk import download, records
+from effnet_jax.data.disk import descriptions, download
 from effnet_jax.data.sets import cifar, cifar_archives
 from effnet_jax.errors import UserError
 from tests.data.conftest import write_python_archive
@@ -284,7 +284,7 @@ def test_full_disk_leaves_nothing(manual_dir, tmp_path, monkeypatch, error):
     with pytest.raises(UserError, match=r"the disk is full while writing .*tfds: free some space, or set"):
         cifar.prepare("cifar100", tmp_path / "tfds", str(manual_dir))
     assert list((tmp_path / "tfds").rglob("*.*record*")) == []
-    assert records.find("cifar100", tmp_path / "tfds", 100) is None
+    assert descriptions.find("cifar100", tmp_path / "tfds", 100) is None
 
 
 def test_killed_while_preparing(manual_dir, tmp_path):
@@ -307,6 +307,6 @@ def test_killed_while_preparing(manual_dir, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60)
     assert result.returncode == -signal.SIGKILL
     assert list(tmp_path.rglob("*train.array_record*"))
-    assert records.find("cifar100", tmp_path, 100) is None
+    assert descriptions.find("cifar100", tmp_path, 100) is None
     cifar.prepare("cifar100", tmp_path, str(manual_dir))
-    assert records.find("cifar100", tmp_path, 100) is not None
+    assert descriptions.find("cifar100", tmp_path, 100) is not None
