@@ -91,11 +91,7 @@ def read(folder: Path, name: str) -> Prepared:
         features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
         # The format is written since TFDS 4.2; before, there was only TFRecord.
         record_format = stated.get("fileFormat", "tfrecord")
-        shards = {
-            split["name"]: _shards(folder, name, split, record_format)
-            for split in stated["splits"]
-            if split.get("shardLengths")  # an empty split has none
-        }
+        shards = {split["name"]: _shards(folder, name, split, record_format) for split in stated["splits"]}
         image_feature, label_feature = _image_and_label(stated, features, folder)
         num_classes = int(features[label_feature]["classLabel"]["numClasses"])
         image_shape = _image_shape(features[image_feature]["image"], folder)
