@@ -40,6 +40,7 @@ def make(
     supervised: bool = True,
     labels: dict[str, int] | None = None,
     more: dict | None = None,
+    num_shards: int = 1,
 ) -> pathlib.Path:
     """Lets TFDS prepare a dataset; returns its folder.
 
@@ -53,6 +54,7 @@ def make(
       supervised: Whether TFDS is told which of them are input and label.
       labels: Splits whose labels are all the same.
       more: Further features of every example, with their values.
+      num_shards: Files of each split.
     """
     image_key, label_key = keys
     features = {
@@ -87,7 +89,9 @@ def make(
         patch.setattr(file_adapters.TfRecordFileAdapter, "write_examples", classmethod(write_tfrecord))
         builder = Builder(data_dir=data_dir, file_format=file_format, **({"config": config} if config else {}))
         builder.info.initialize_from_bucket = lambda: None
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False, num_shards=num_shards)
+        )
     return pathlib.Path(builder.data_path)
 
 

@@ -153,7 +153,7 @@ def test_other_descriptions_that_do_not_fit(prepared_dir, folder):
 
 
 def test_fingerprint_follows_the_size(prepared_dir, folder, monkeypatch):
-    monkeypatch.setattr(records, "_SAMPLE_BYTES", 16)
+    monkeypatch.setattr(descriptions, "_SAMPLE_BYTES", 16)
     prepared = descriptions.find("cifar100", prepared_dir, 100)
     before = descriptions.fingerprint(prepared, 1)
     content = shard(folder).read_bytes()

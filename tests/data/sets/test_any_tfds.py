@@ -139,6 +139,14 @@ def test_large_or_unequal_ones_stream(data_dir, monkeypatch):
         datasets.streams("tfds:oblong", False, str(data_dir))
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("side", [8, None])
+def test_splits_of_several_files(data_dir, file_format, side):
+    folder = tfds_builders.make(data_dir, THREE, shape=(side, side, 3), file_format=file_format, num_shards=3)
+    assert len(list(folder.glob("*-train.*-of-00003"))) == 3
+    assert rows(load(data_dir).split("train")) == originals("train", 30, (side, side, 3))
+
+
 def test_records_of_tfrecord_files_reach_workers_and_damage_is_named(data_dir):
     folder = tfds_builders.make(data_dir, THREE, shape=(None, None, 3), file_format="tfrecord")
     split = load(data_dir).split("test")
