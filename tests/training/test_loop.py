@@ -14,7 +14,7 @@ import pytest
 
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.training import checkpoint, evaluation, loop
+from effnet_jax.training import checkpoint, evaluation, loop, statistics
 from effnet_jax.training.loop import train_and_evaluate
 from tests import conftest
 from tests.short import two_blocks
@@ -135,11 +135,19 @@ def test_a_run_writes_every_file_of_the_contract(reference):
     assert score(validations[results["selected_step"]]) == max(map(score, validations.values()))
 
 
-def test_without_validation_every_image_is_trained_on_and_the_last_averages_are_taken(tmp_path, capsys):
+def test_without_validation_every_image_is_trained_on_and_the_last_averages_are_taken(tmp_path, monkeypatch, capsys):
     config = short_config()
     config.dataset.validation_examples = 0
     config.eval_every_steps = 1
+    recompute, recomputed = statistics.Recomputation.__call__, []
+
+    def counted(self, state):
+        recomputed.append(int(state.step))
+        return recompute(self, state)
+
+    monkeypatch.setattr(statistics.Recomputation, "__call__", counted)
     results = train_and_evaluate(config, tmp_path)
+    assert recomputed == [6], "the last weights have statistics of their own"
     said = capsys.readouterr().out
     assert "digits: train 1438, test 359\n" in said and "selects   nothing, since no image is held out" in said
     assert "validation" not in results and results["last"].keys() == {"step", "test"}
