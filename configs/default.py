@@ -45,18 +45,20 @@ def get_config() -> ml_collections.ConfigDict:
     model.allow_1x1_map = False
 
     config.dataset = dataset = ml_collections.ConfigDict()
-    dataset.name = "cifar100"
+    dataset.name = "cifar100"  # or "folder:PATH", or "tfds:NAME", "tfds:NAME/CONFIG:VERSION" for any set of TFDS
     dataset.data_dir = ""  # prepared TFDS data; unset: TFDS_DATA_DIR, then ~/tensorflow_datasets
-    dataset.manual_dir = ""  # folder with the original archive, for machines without a network
+    dataset.manual_dir = ""  # folder with the original archive, packed or unpacked, for machines without a network
     dataset.cache_dir = ""  # decoded arrays; unset: EFFNET_JAX_CACHE, then ~/.cache/effnet_jax
     dataset.resolution = 32  # pixels the model sees; stored images are resized on the device
-    dataset.validation_examples = 5000  # held out of the official training split; not for folders
+    # Held out of the official training split. 0: nothing is, anywhere; train on all, take the last (averaged) weights.
+    dataset.validation_examples = 5000
     # For name = "folder:PATH" with PATH/train/<class>/* and PATH/val/<class>/*, or PATH/<class>/*:
     dataset.image_size = placeholder(int)  # pixels at which images are stored, or cut; unset: resolution
-    dataset.held_out_fraction = 0.1  # of the training images, for each of validation and test that PATH lacks
+    # Of the training images, for each of validation and test that PATH, or "tfds:NAME", lacks.
+    dataset.held_out_fraction = 0.1
     dataset.broken_images = "fail"  # or "skip"
     # Large images stay encoded on disk; worker processes decode and cut them, by the official rules.
-    dataset.streaming = placeholder(bool)  # unset: food101 and imagenet2012 do; True for a large folder
+    dataset.streaming = placeholder(bool)  # unset: food101, imagenet2012, tfds:NAME if large; True for a folder
     dataset.num_workers = placeholder(int)  # unset: one a core; 0: threads of the training process
     dataset.decoded_cache = False  # decoded once into cache_dir, 3 bytes a pixel: then a crop is only resized
     dataset.crop_area = (0.08, 1.0)  # share of the image that a training crop, resized to image_size, takes

@@ -25,7 +25,6 @@ POSITIVE_KEYS = (
     "log_every_steps",
     "steps_per_dispatch",
     "dataset.resolution",
-    "dataset.validation_examples",
     "dataset.crop_fraction",
     "optimizer.learning_rate",
     "optimizer.accumulation_steps",
@@ -46,6 +45,7 @@ SHARE_KEYS = (
     "dataset.crop_fraction",
 )
 NOT_NEGATIVE_KEYS = (
+    "dataset.validation_examples",
     "augment.crop_padding",
     "augment.brightness",
     "augment.contrast",

@@ -19,6 +19,7 @@ from effnet_jax.errors import UserError
         ("model.dropout_rate", 1.5),
         ("optimizer.learning_rate", 0.0),
         ("dataset.broken_images", "ignore"),
+        ("dataset.validation_examples", -1),
         ("dataset.held_out_fraction", 1.0),
         ("dataset.image_size", 0),
         ("augment.mix_until", 1.5),
@@ -36,7 +37,10 @@ def test_impossible_values_are_named(key, value):
 
 
 def test_default_config_passes():
-    config_lib.check(default.get_config())
+    config = default.get_config()
+    config_lib.check(config)
+    config.dataset.validation_examples = 0
+    config_lib.check(config)
 
 
 def test_changed_keys_names_each_difference_but_not_locations():

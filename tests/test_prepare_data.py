@@ -30,6 +30,9 @@ def test_the_command(tmp_path):
     (tmp_path / "set/a/0.png").write_text("no image")
     done = run(name, "--verify", output)
     assert done.returncode == 1 and "- train: 1 unreadable" in done.stdout
+    assert f"- {tmp_path}/set/a/0.png: not an image" in done.stdout
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("train"))
+    assert row[1:4] == ["5", "2-3", "1"] and 0.3 < float(row[7]) < 0.7  # a mean: of the others
 
 
 def test_refusals(tmp_path):

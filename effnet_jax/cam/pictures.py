@@ -78,7 +78,7 @@ def from_split(net: Classifier, split: str, count: int, seed: int, data_dir: str
     options = ml_collections.ConfigDict(net.metadata["config"]["dataset"])
     if data_dir is not None:
         options.data_dir = data_dir
-    data = load_dataset(options).splits[split]
+    data = load_dataset(options).split(split)
     chosen = np.random.default_rng(seed).permutation(len(data.labels))[:count]
     return [
         Picture(f"{split}_{index:05d}", f"{split}/{index}", np.asarray(data.images[index]), int(data.labels[index]))

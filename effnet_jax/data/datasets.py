@@ -6,17 +6,19 @@ No module here imports JAX, and TFDS and Pillow are imported only when images ha
 import os
 
 from effnet_jax.data.disk import cache
-from effnet_jax.data.sets import digits, folder_layout, registry, tfds_sets
+from effnet_jax.data.sets import any_tfds, digits, folder_layout, registry, tfds_sets
 from effnet_jax.data.sets.splits import Dataset, Split, take_validation
 from effnet_jax.errors import UserError
 
 
-def num_classes(name: str) -> int:
-    """Returns the number of classes of dataset `name` before anything of it is decoded.
+def num_classes(name: str, data_dir: str = "", manual_dir: str = "") -> int:
+    """Returns the number of classes of dataset `name` before anything of it is decoded; arguments as in `load`.
 
     Raises:
-      UserError: If there is no such dataset, or a folder is not one of classes.
+      UserError: If there is no such dataset, a folder is not one of classes, or "tfds:NAME" cannot be had.
     """
+    if any_tfds.is_tfds(name):
+        return len(any_tfds.find(name, data_dir, manual_dir).class_names)
     if folder_layout.is_folder(name):
         return len(folder_layout.find(name).class_names)
     return registry.info(name).num_classes
@@ -49,17 +51,21 @@ def load(
     Where a folder's own splits come in, see `folder_layout`.
 
     Args:
-      name: "cifar10", "cifar100", "digits", "food101", "imagenet2012", or "folder:PATH" for a folder of images.
+      name: "cifar10", "cifar100", "digits", "food101", "imagenet2012", "folder:PATH" for a folder of images, or
+        "tfds:NAME" for any image classification dataset of TFDS, see `any_tfds`.
       data_dir: Folder of prepared TFDS data; empty for $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       manual_dir: Folder with the original archive under its own name; empty to download what is missing.
       cache_dir: Folder of decoded images; empty for $EFFNET_JAX_CACHE, else ~/.cache/effnet_jax.
-      validation_examples: Images to hold out of the official train split; not for folders.
+      validation_examples: Images to hold out of the official train split. Folders and "tfds:NAME" hold out a fraction,
+        but of 0 there is no validation split anywhere: the published way to train for a final number.
       resolution: Side in pixels of what the model sees.
       image_size: Of folders: side in pixels at which their images are stored; of what streams, of the crops of
         training; None for `resolution`.
-      held_out_fraction: Of folders: share of the images that is held out for each split they do not bring.
+      held_out_fraction: Of folders and "tfds:NAME": share of the training images that is held out for each split
+        they do not bring.
       broken_images: Of folders: "fail", or "skip" to do without images that cannot be read.
-      streaming: Whether images stay encoded on disk; None for folders no, and for others where they are large.
+      streaming: Whether images stay encoded on disk; None for folders no, and for others where they are large or have
+        no one size.
       num_workers: Processes that decode what streams; None for one a core, 0 for threads.
       decoded_cache: Whether what streams is decoded into the cache on first use.
       crop_fraction, crop_area, crop_aspect: See `encoded.Reading` and `crops.RandomCrop`.
@@ -71,7 +77,8 @@ def load(
       UserError: If the dataset is unknown, absent or damaged, if it cannot be written where it must be, or if
         so many examples cannot be held out.
     """
-    if streams(name, streaming):
+    validates = validation_examples > 0
+    if streams(name, streaming, data_dir, manual_dir):
         from effnet_jax.data.decode.crops import RandomCrop
         from effnet_jax.data.decode.encoded import Reading
         from effnet_jax.data.sets import photographs  # needs Pillow
@@ -85,7 +92,12 @@ def load(
         )
         if folder_layout.is_folder(name):
             return photographs.folder(
-                name, cache.root(cache_dir), reading, held_out_fraction, broken_images, decoded_cache
+                name, cache.root(cache_dir), reading, held_out_fraction, validates, broken_images, decoded_cache
+            )
+        if any_tfds.is_tfds(name):
+            found = any_tfds.find(name, data_dir, manual_dir)
+            return photographs.of_tfds(
+                name, found, cache.root(cache_dir), reading, held_out_fraction, validates, decoded_cache
             )
         return photographs.prepared(
             name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples, decoded_cache
@@ -95,7 +107,11 @@ def load(
     if folder_layout.is_folder(name):
         from effnet_jax.data.sets import folder  # needs Pillow
 
-        return folder.load(name, cache.root(cache_dir), image_size or resolution, held_out_fraction, broken_images)
+        side = image_size or resolution
+        return folder.load(name, cache.root(cache_dir), side, held_out_fraction, validates, broken_images)
+    if any_tfds.is_tfds(name):
+        found = any_tfds.find(name, data_dir, manual_dir)
+        return any_tfds.load(name, found, cache.root(cache_dir), held_out_fraction, validates)
     dataset_info = registry.info(name)
     if name == "digits":
         class_names, splits = digits.CLASS_NAMES, digits.load()
@@ -107,12 +123,14 @@ def load(
     return Dataset(dataset_info, class_names, {**held_out, "test": Split(*splits["test"])})
 
 
-def streams(name: str, streaming: bool | None) -> bool:
-    """Whether the images of a dataset stay on disk, by its name and `config.dataset.streaming`.
+def streams(name: str, streaming: bool | None, data_dir: str = "", manual_dir: str = "") -> bool:
+    """Whether the images of a dataset stay on disk; arguments as in `load`.
 
     Raises:
-      UserError: If there is no such dataset, or it knows only the other way.
+      UserError: If there is no such dataset, it knows only the other way, or "tfds:NAME" cannot be had.
     """
+    if any_tfds.is_tfds(name):
+        return any_tfds.streams(name, any_tfds.find(name, data_dir, manual_dir), streaming)
     if folder_layout.is_folder(name):
         return bool(streaming)
     is_large = registry.info(name).image_size is None

@@ -93,7 +93,7 @@ def _data(
         if data_dir is not None:
             options.data_dir = data_dir
         data = load_dataset(options)
-        return data, data.splits[split]
+        return data, data.split(split)
     is_folder = folder_layout.is_folder(dataset)
     data = datasets.load(
         dataset,
@@ -104,7 +104,7 @@ def _data(
     )
     if is_folder and list(folder_layout.find(dataset).splits) == ["train"]:
         return data, _joined([data.splits[name] for name in SPLITS])
-    return data, data.splits[split]
+    return data, data.split(split)
 
 
 def _joined(parts: Sequence[EncodedSplit]) -> EncodedSplit:

@@ -2,8 +2,8 @@
 
     python scripts/prepare_data.py cifar100 --verify
 
-NAME is cifar10, cifar100, digits, food101, imagenet2012 or folder:PATH. What was killed goes on where it stopped.
-Exit code 1 when --verify finds something wrong.
+NAME is cifar10, cifar100, digits, food101, imagenet2012, folder:PATH or tfds:NAME. What was killed goes on where it
+stopped. Exit code 1 when --verify finds something wrong.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ OUTPUT = flags.DEFINE_string("output", "", "FOLDER: Folder of what is written. D
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
-        raise UserError("name one dataset: cifar10, cifar100, digits, food101, imagenet2012 or folder:PATH")
+        raise UserError("name one dataset: cifar10, cifar100, digits, food101, imagenet2012, folder:PATH or tfds:NAME")
     from effnet_jax.data.inspect import session
 
     source = session.prepare(arguments[0], DATA_DIR.value, MANUAL_DIR.value)

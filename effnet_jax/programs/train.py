@@ -42,11 +42,10 @@ def main(arguments: list[str]) -> None:
         return
     prefix = "ema_" if results["selected_weights"] == "ema" else ""
     print(f"results   {folder}/results.json, {folder}/curves.png, {folder}/checkpoints")
-    print(
-        f"selected  step {results['selected_step']}, {results['selected_weights']} weights: "
-        f"validation accuracy {results['validation'][prefix + 'accuracy']:.4f}, "
-        f"test accuracy {results['test'][prefix + 'accuracy']:.4f}"
-    )
+    splits = [split for split in ("validation", "test") if split in results]
+    figures = ", ".join(f"{split} accuracy {results[split][prefix + 'accuracy']:.4f}" for split in splits)
+    chosen = "selected" if "validation" in results else "last    "
+    print(f"{chosen}  step {results['selected_step']}, {results['selected_weights']} weights: {figures}")
 
 
 def _more() -> dict[str, Any]:

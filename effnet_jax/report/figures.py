@@ -196,7 +196,7 @@ def _annotate(
     panel: Axes, groups: Sequence[Group], text: Callable[[Group], str],
     size: Callable[[Group], float | None] = SIZE["multiply-adds of one image (millions)"],
 ) -> None:  # fmt: skip
-    for index, group in enumerate(group for group in groups if group.runs):
+    for index, group in enumerate(group for group in groups if group.accuracy("validation")):
         offset = (6, 5) if index % 2 else (6, -12)  # neighbours may be close
         panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=offset,
                        textcoords="offset points", fontsize=8)  # fmt: skip

@@ -58,7 +58,7 @@ class Run:
         return self.results["steps"] * self.config["batch_size"] / self.throughput
 
     def accuracy(self, split: str, figure: str = "accuracy") -> float:
-        """Returns "accuracy" or "top5_accuracy" of the weights that validation selected; the run is finished."""
+        """Returns "accuracy" or "top5_accuracy" of the weights that were selected; the run is finished."""
         prefix = "ema_" if self.results["selected_weights"] == "ema" else ""
         return self.results[split][prefix + figure]
 

@@ -163,11 +163,10 @@ def _paper_cost(cost: published.Cost) -> tuple[str, str]:
 
 
 def _note(found: Collection, table: str = "") -> str:
-    counts = {int(run.results["validation"]["count"]) for run in found.runs}
+    counts = {int(run.results["validation"]["count"]) if "validation" in run.results else 0 for run in found.runs}
     error = "over the seeds" if len(found.seeds) > 1 else "of counting hits, with one seed"
-    note = (
-        f"± is one standard error, {error}; {' or '.join(map(str, sorted(counts)))} validation images; a gap is {GAP}."
-    )
+    images = " or ".join(str(count or "no") for count in sorted(counts))
+    note = f"± is one standard error, {error}; {images} validation images; a gap is {GAP}."
     if table:
         note += f" The paper's figures are from {table} of {published.SOURCE}: full ImageNet training, not comparable."
     return note

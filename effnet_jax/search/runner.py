@@ -82,11 +82,13 @@ def run_study(
       The outcomes, in the order of `tasks`.
 
     Raises:
-      UserError: the storage cannot be used, or the study in it is another.
+      UserError: the storage cannot be used, the study in it is another, or a task holds out no image to be judged by.
       RunInterrupted: SIGTERM or Ctrl-C; the run at hand has been saved, or finished where it was at its end.
     """
     if pruner not in PRUNERS:
         raise UserError(f"unknown pruner {pruner!r}; choose from {', '.join(map(repr, PRUNERS))}")
+    if not all(task.config.dataset.validation_examples for task in tasks):
+        raise UserError("a study compares models on validation images: set dataset.validation_examples above 0")
     workdir = made_workdir(workdir)
     if records is not None:
         _take_records(records, tasks, workdir)

@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from effnet_jax.data.device.augment.augmentation import Augmentation
 from effnet_jax.data.device.pipeline import Feed, Pipeline
 from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.process import environment, sharding
 from effnet_jax.process.atomic import whole_file
@@ -43,6 +44,8 @@ def measure(config: ml_collections.ConfigDict, epochs: int, say: Callable[[str],
     config = ml_collections.ConfigDict(config.to_dict())
     config.update({"steps_per_dispatch": 1, "num_train_steps": None, "num_epochs": epochs, "init_from": ""})
     config.model.bn_momentum = 0.0  # the state then holds the statistics of the last batch
+    if not config.dataset.validation_examples:
+        raise UserError("statistics are compared on validation images: set dataset.validation_examples above 0")
     setup = build(config)
     followed = _Followed(config.ema_decay)
     reference = Reference(config, setup)

@@ -105,6 +105,9 @@ def _announcement(config: ml_collections.ConfigDict, setup: Setup, run: Run) -> 
         f"plan      {plan.num_train_steps} steps of {plan.batch_size} images, {plan.steps_per_epoch} steps an epoch",
         *setup.notes,
     ]
+    if not setup.selects:
+        weights = "averaged weights" if config.ema_decay else "weights"
+        lines.append(f"selects   nothing, since no image is held out: the last {weights} are taken")
     if heap.is_tuned():
         lines.append(f"memory    glibc keeps what is freed ({heap.ALLOCATOR_VARIABLE}=default turns that off)")
     if step:

@@ -68,7 +68,8 @@ class Run:
         """Runs the updates that are left, with everything that is due between them.
 
         At one step the order is log, validate, save: a checkpoint never runs ahead of metrics.jsonl. What is validated
-        has statistics computed for it and keeps them, so that they are what its checkpoint holds and a resumed run has.
+        has statistics computed for it and keeps them, so that they are what its checkpoint holds and a resumed run has;
+        where nothing is validated, the last step has them, which the test split judges.
 
         Raises:
           RunInterrupted: a stop was requested; the run has been saved.
@@ -96,8 +97,10 @@ class Run:
                 if speed:  # none for the first steps, which compiled
                     on_training(plan.num_train_steps * plan.batch_size / speed)
             validation = None
-            if plan.is_due(plan.eval_every, self.step):
+            validates = self._setup.selects and plan.is_due(plan.eval_every, self.step)
+            if validates or self.step == plan.num_train_steps:
                 self._state = self._setup.recompute(self._state)
+            if validates:
                 validation = self._evaluate(self._state, "validation")
                 if not validated:  # which has compiled, too
                     heap.tidy()
@@ -118,15 +121,15 @@ class Run:
         self._feeds.close()
 
     def finish(self, log: RunLog) -> dict[str, Any]:
-        """Evaluates the selected and the last weights on the test split; returns what results.json holds."""
+        """Evaluates the selected and the last weights on the test split; returns what results.json holds.
+
+        Where nothing was validated, the last weights are the selected ones and no figure is called "validation".
+        """
         setup, config, step = self._setup, self._config, self.step
         self._checkpoints.wait()
-        selected_step, selected = self._checkpoints.best()
-        last = {
-            "step": step,
-            "validation": self._checkpoints.metadata(step)["validation"],
-            "test": self._evaluate(self._state, "test"),
-        }
+        final = self._checkpoints.metadata(step)
+        selected_step, selected = self._checkpoints.best() or (step, final)
+        last = {"step": step, **_validation(final), "test": self._evaluate(self._state, "test")}
         test = last["test"]
         if selected_step != step:
             state = self._checkpoints.restore(selected_step, setup.abstract_state())
@@ -142,7 +145,7 @@ class Run:
             "steps": step,
             "selected_step": selected_step,
             "selected_weights": selected["selected_weights"],
-            "validation": selected["validation"],
+            **_validation(selected),
             "test": test,
             "last": last,
             "wall_seconds": round(self._wall_seconds(), 1),
@@ -207,6 +210,11 @@ class Run:
     def _wall_seconds(self) -> float:
         """Seconds spent on this run, earlier starts included."""
         return self._seconds_before + time.perf_counter() - self._started
+
+
+def _validation(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Returns the validation figures of a checkpoint as results.json has them; nothing where there are none."""
+    return {} if metadata["validation"] is None else {"validation": metadata["validation"]}
 
 
 def _score(validation: dict[str, float] | None) -> float | None:

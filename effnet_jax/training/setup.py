@@ -41,7 +41,7 @@ class Setup:
 
     Attributes:
       plan: when things happen.
-      splits: "train", "validation" and "test".
+      splits: "train", "test" and, where images are held out to select by, "validation".
       schedule: learning rate by step.
       feeds: (updates done, what a checkpoint kept) -> what the updates from there on read.
       state_from: makes the state of step 0 of the variables that are taken over.
@@ -70,6 +70,11 @@ class Setup:
     counts: Counts
     mesh: jax.sharding.Mesh
     notes: tuple[str, ...]
+
+    @property
+    def selects(self) -> bool:
+        """Whether a validation split chooses the checkpoint."""
+        return "validation" in self.splits
 
     def fresh_state(self) -> TrainState:
         """Makes the state of step 0."""
@@ -200,13 +205,14 @@ def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
     Raises:
       UserError: it cannot be had, or `model.num_classes` is not its number of classes.
     """
-    name, count = config.dataset.name, datasets.num_classes(config.dataset.name)
+    name, places = config.dataset.name, (config.dataset.data_dir, config.dataset.manual_dir)
+    count = datasets.num_classes(name, *places)
     if count != config.model.num_classes:
         raise UserError(
             f"config.model.num_classes is {config.model.num_classes} but {name} has {count} classes; "
             f"set --config.model.num_classes={count}"
         )
-    if config.steps_per_dispatch > 1 and datasets.streams(name, config.dataset.streaming):
+    if config.steps_per_dispatch > 1 and datasets.streams(name, config.dataset.streaming, *places):
         raise UserError(f"{name} is streamed batch by batch; set --config.steps_per_dispatch=1")
     return load_dataset(config.dataset)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from effnet_jax.data.disk import download
-from effnet_jax.data.sets import cifar
+from effnet_jax.data.sets import cifar, cifar_archives
+from tests.data import python2_pickles
 
 LABEL_COUNTS = {"cifar10": {"label": 10}, "cifar100": {"coarse_label": 20, "label": 100}}
 
@@ -26,9 +27,9 @@ def small_cifar(name: str, per_class: int = 3, seed: int = 0) -> dict[str, tuple
     return splits
 
 
-def write_archive(name: str, folder: Path, splits: dict) -> cifar.Archive:
+def write_archive(name: str, folder: Path, splits: dict) -> cifar_archives.BinaryArchive:
     """Writes the archive of `splits` under its original name; returns its entry with the right checksum."""
-    archive = cifar.ARCHIVES[name]
+    archive = cifar_archives.BINARY[name]
     path = folder / archive.file_name
     with tarfile.open(path, "w:gz") as tar:
 
@@ -49,6 +50,33 @@ def write_archive(name: str, folder: Path, splits: dict) -> cifar.Archive:
         for feature, file_name in archive.label_files.items():
             names = [f"{feature}_{index}" for index in range(LABEL_COUNTS[name][feature])]
             add(file_name, ("\n".join(names) + "\n\n").encode())  # the originals end with empty lines
+    return dataclasses.replace(archive, sha256=download.sha256(path))
+
+
+def write_python_archive(name: str, folder: Path, splits: dict) -> cifar_archives.PickledArchive:
+    """Writes the "python version" of the same, as Python 2 pickles it; returns its entry likewise."""
+    archive = cifar_archives.PICKLED[name]
+    path = folder / archive.file_name
+    contents = {}
+    for split, file_names in archive.split_files.items():
+        images, labels = splits[split]
+        rows = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
+        for part, file_name in zip(np.array_split(np.arange(len(labels)), len(file_names)), file_names):
+            batch = {b"batch_label": b"a batch", b"data": rows[part], b"filenames": [b"cat_s_000001.png"] * len(part)}
+            for feature, (key, _) in archive.keys.items():
+                column = labels[part] if feature == "label" else labels[part] // 5
+                batch[key.encode()] = column.tolist()
+            contents[file_name] = batch
+    contents[archive.names_file] = {
+        key.encode(): [f"{feature}_{index}".encode() for index in range(LABEL_COUNTS[name][feature])]
+        for feature, (_, key) in archive.keys.items()
+    }
+    with tarfile.open(path, "w:gz") as tar:
+        for file_name, content in contents.items():
+            pickled = python2_pickles.dumps(content)
+            member = tarfile.TarInfo(f"{archive.folder}/{file_name}")
+            member.size = len(pickled)
+            tar.addfile(member, io.BytesIO(pickled))
     return dataclasses.replace(archive, sha256=download.sha256(path))
 
 
@@ -74,7 +102,7 @@ def make_archive(monkeypatch, tmp_path):
         folder = tmp_path / f"manual_{name}_{seed}"
         folder.mkdir()
         splits = small_cifar(name, seed=seed)
-        monkeypatch.setitem(cifar.ARCHIVES, name, write_archive(name, folder, splits))
+        monkeypatch.setitem(cifar_archives.BINARY, name, write_archive(name, folder, splits))
         return folder, splits
 
     return make

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from effnet_jax.data import datasets
 from effnet_jax.data.disk import cache
-from effnet_jax.data.sets import cifar, registry, splits
+from effnet_jax.data.sets import cifar_archives, registry, splits
 from effnet_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,6 +49,14 @@ def test_every_prefix_of_the_order_is_stratified(labels, data):
     # Each class is within 1/2 of its share of some size, which all classes' rounding moves away from `size`.
     bound = 1 / 2 + share * np.count_nonzero(share) / 2
     assert np.all(np.abs(np.bincount(labels[order[:size]], minlength=6) - share * size) <= bound + 1e-9)
+
+
+def test_all_training_images_without_validation(prepared_dir, original):
+    dataset = datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=0)
+    assert dataset.splits.keys() == {"train", "test"}
+    assert sorted(rows(dataset.split("train"))) == sorted(rows(splits.Split(*original["train"])))
+    with pytest.raises(UserError, match=r"of cifar100 no validation images were held out .* choose train or test"):
+        dataset.split("validation")
 
 
 def test_equal_classes_are_held_out_equally():
@@ -226,12 +234,13 @@ def test_damaged_cache_is_made_again_from_the_archive(prepared_dir, manual_dir, 
 
 
 def test_two_processes_at_once(manual_dir, tmp_path):
-    archive = cifar.ARCHIVES["cifar100"]
+    archive = cifar_archives.BINARY["cifar100"]
     code = (
         "import dataclasses\n"
-        "from effnet_jax.data import datasets, prepare\n"
-        "archive = cifar.ARCHIVES['cifar100']\n"
-        f"prepare.ARCHIVES['cifar100'] = dataclasses.replace(archive, sha256={archive.sha256!r})\n"
+        "from effnet_jax.data import datasets\n"
+        "from effnet_jax.data.sets import cifar_archives\n"
+        "archive = cifar_archives.BINARY['cifar100']\n"
+        f"cifar_archives.BINARY['cifar100'] = dataclasses.replace(archive, sha256={archive.sha256!r})\n"
         f"d = datasets.load('cifar100', data_dir={str(tmp_path)!r}, manual_dir={str(manual_dir)!r},"
         " validation_examples=100)\n"
         "print(d.splits['train'].images.sum())"

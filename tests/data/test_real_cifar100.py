@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from effnet_jax.data import datasets
-from effnet_jax.data.disk import files, records
+from effnet_jax.data.disk import descriptions, files, records
 
 DATA_DIR = os.environ.get("TFDS_DATA_DIR", "")
 
@@ -45,7 +45,7 @@ def test_real_cifar100(tmp_path, capsys):
 
 
 def test_first_labels_are_those_of_the_original_file():
-    prepared = records.find("cifar100", Path(DATA_DIR), 100)
+    prepared = descriptions.find("cifar100", Path(DATA_DIR), 100)
     with files.Progress("decoding", 50_000, "images") as progress:
         _, labels = records.decode(prepared, "train", (32, 32), progress)
     # The first fine labels of train.bin, for instance in the previews of the original pickles.

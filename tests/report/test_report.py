@@ -73,6 +73,22 @@ def test_a_report_is_whole_and_labelled(kind, workdirs, tmp_path):
     assert html.count("data:image/png;base64,") == 2
 
 
+def test_runs_that_selected_nothing_have_a_gap_in_place_of_validation(workdirs, tmp_path):
+    shutil.copytree(workdirs / "plain", tmp_path / "runs")
+    for path in (tmp_path / "runs").glob("*/results.json"):
+        results = json.loads(path.read_text())
+        del results["validation"]
+        path.write_text(json.dumps(results))
+        log = path.with_name("metrics.jsonl")
+        log.write_text("".join(line for line in log.read_text().splitlines(True) if '"train"' in line))
+    report.write(tmp_path / "runs", tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
+    table = text.split("## Validation and test")[1].split("## ")[0]
+    (row,) = [line for line in table.splitlines() if line.startswith("| tiny")]
+    assert row.split("|")[2:4] == [" – ", " – "] and "±" in row.split("|")[4]
+    assert "no validation images" in text
+
+
 def test_the_same_runs_give_the_same_report(workdirs, tmp_path):
     contents = []
     for _ in range(2):

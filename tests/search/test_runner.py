@@ -48,6 +48,13 @@ def summary(outcomes):
 EXPECTED = [(f"{name}_seed0", "complete", studies.accuracy(name), "") for name in studies.NAMES]
 
 
+def test_a_study_needs_images_to_judge_by(tmp_path):
+    tasks = studies.tasks("ab")
+    tasks[1].config.dataset.validation_examples = 0
+    with pytest.raises(UserError, match=r"set dataset.validation_examples above 0"):
+        runner.run_study("test", tasks, tmp_path, description={})
+
+
 def test_a_study_from_start_to_end(tmp_path, monkeypatch, capsys):
     outcomes = run(tmp_path, monkeypatch)
     assert summary(outcomes) == EXPECTED

@@ -14,7 +14,7 @@ import pytest
 
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.training import checkpoint, loop
+from effnet_jax.training import checkpoint, evaluation, loop, statistics
 from effnet_jax.training.loop import train_and_evaluate
 from tests import conftest
 from tests.short import two_blocks
@@ -133,6 +133,33 @@ def test_a_run_writes_every_file_of_the_contract(reference):
     validations = {r["step"]: r for r in records if r["split"] == "validation"}
     score = lambda r: max(r["accuracy"], r["ema_accuracy"])  # noqa: E731
     assert score(validations[results["selected_step"]]) == max(map(score, validations.values()))
+
+
+def test_without_validation_every_image_is_trained_on_and_the_last_averages_are_taken(tmp_path, monkeypatch, capsys):
+    config = short_config()
+    config.dataset.validation_examples = 0
+    config.eval_every_steps = 1
+    recompute, recomputed = statistics.Recomputation.__call__, []
+
+    def counted(self, state):
+        recomputed.append(int(state.step))
+        return recompute(self, state)
+
+    monkeypatch.setattr(statistics.Recomputation, "__call__", counted)
+    results = train_and_evaluate(config, tmp_path)
+    assert recomputed == [6], "the last weights have statistics of their own"
+    said = capsys.readouterr().out
+    assert "digits: train 1438, test 359\n" in said and "selects   nothing, since no image is held out" in said
+    assert "validation" not in results and results["last"].keys() == {"step", "test"}
+    assert (results["selected_step"], results["selected_weights"]) == (6, "ema")
+    assert results["test"] == results["last"]["test"]
+    assert {record["split"] for record in metrics_of(tmp_path)} == {"train", "test"}
+    again = evaluation.evaluate_checkpoint(tmp_path)
+    assert again["ema"] and again["accuracy"] == results["test"]["ema_accuracy"]
+    assert again["loss"] == pytest.approx(results["test"]["ema_loss"], rel=1e-5)
+    with pytest.raises(UserError, match=r"of digits no validation images were held out .*: choose train or test"):
+        evaluation.evaluate_checkpoint(tmp_path, "validation")
+    assert (tmp_path / "curves.png").is_file()
 
 
 def test_a_run_killed_again_and_again_ends_as_one_never_killed(reference, tmp_path):

@@ -12,6 +12,8 @@ import numpy as np
 
 from effnet_jax.data.decode import images
 from effnet_jax.data.decode.crops import RandomCrop
+from effnet_jax.data.disk import tfrecord
+from effnet_jax.data.disk.descriptions import Prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,26 +70,43 @@ class FileStore:
         try:
             return path.read_bytes(), str(path)
         except OSError as error:
-            raise images.UnreadableImageError(f"{path}: cannot be read ({error.strerror})") from error
+            raise images.unreadable(path, str(path), error) from error
 
 
 class RecordStore:
-    """Records of ArrayRecord files that TFDS prepared, numbered through all files of a split."""
+    """Records of a split that TFDS prepared.
 
-    def __init__(self, shards: tuple[Path, ...]):
-        from array_record.python.array_record_data_source import ArrayRecordDataSource
+    They are numbered through all files of the split: ArrayRecord counts records, TFRecord the bytes before them.
+    """
 
-        self._records = ArrayRecordDataSource(list(map(str, shards)))  # picklable; opens files when asked
+    def __init__(self, prepared: Prepared, split: str):
+        shards = [path for path, _ in prepared.shards[split]]
+        if prepared.record_format == "tfrecord":
+            self._records = tfrecord.Files(shards)
+        else:
+            from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+            self._records = ArrayRecordDataSource(list(map(str, shards)))  # picklable; opens files when asked
+        self._feature = prepared.image_feature
         self._folder, self._split = shards[0].parent, shards[0].name.partition(".")[0]
         self.names = tuple(path.name for path in shards)
 
     def read(self, number: int) -> tuple[bytes, str]:
-        """See `Store`."""
+        """See `Store`.
+
+        Raises:
+          UnreadableImageError: A TFRecord file is not there, or damaged at this place.
+        """
         from tensorflow_datasets.proto import tf_example_pb2  # all of TFDS that is needed here
 
-        feature = tf_example_pb2.Example.FromString(self._records[number]).features.feature
-        (image,) = feature["image"].bytes_list.value
-        return image, f"{self._folder}: record {number} of {self._split}"
+        name = f"{self._folder}: record {number} of {self._split}"
+        try:
+            record = self._records[number]
+        except (OSError, ValueError) as error:
+            raise images.UnreadableImageError(f"{name}: cannot be read ({error})") from error
+        feature = tf_example_pb2.Example.FromString(record).features.feature
+        (image,) = feature[self._feature].bytes_list.value
+        return image, name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator
@@ -62,8 +63,14 @@ def opened(
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{name}: too many pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImageError(f"{name}: cannot be read ({reason})") from error
+        raise unreadable(file, name, error) from error
+
+
+def unreadable(file: str | pathlib.Path | BinaryIO, name: str, error: Exception) -> UnreadableImageError:
+    """Returns the error that says why `file` could not be read."""
+    if not isinstance(file, io.IOBase) and os.path.islink(file) and not os.path.exists(file):
+        return UnreadableImageError(f"{name}: a broken link to {os.readlink(file)}")
+    return UnreadableImageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

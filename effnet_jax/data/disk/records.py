@@ -6,119 +6,17 @@ reading whole shards is faster and takes TFRecord, TFDS's default format, too.
 
 import contextlib
 import dataclasses
-import hashlib
 import io
-import json
-import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.data.disk import files
+from effnet_jax.data.disk import files, tfrecord
+from effnet_jax.data.disk.descriptions import Prepared, mend
 from effnet_jax.errors import UserError
 
-_SAMPLE_BYTES = 2**16
 _ID_FEATURES = ("id", "file_name")
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A dataset as TFDS left it on disk.
-
-    Attributes:
-      folder: `<data_dir>/<name>/<version>`.
-      record_format: "array_record" or "tfrecord".
-      shards: For each split, the files with the number of records that dataset_info.json states.
-      class_names: By label; the numbers themselves where TFDS knows no names.
-    """
-
-    folder: Path
-    record_format: str
-    shards: dict[str, tuple[tuple[Path, int], ...]]
-    class_names: tuple[str, ...]
-
-    @property
-    def num_records(self) -> dict[str, int]:
-        """Records by split, as stated."""
-        return {split: sum(count for _, count in shards) for split, shards in self.shards.items()}
-
-
-def find(name: str, data_dir: Path, num_classes: int, test_split: str = "test") -> Prepared | None:
-    """Returns what TFDS prepared of dataset `name` under `data_dir`: its newest version, or None.
-
-    Its split `test_split` is called "test" here, and others than that and "train" are left out.
-
-    Raises:
-      UserError: If it is there but cannot be used: a file is missing or unreadable, the format is neither
-        ArrayRecord nor TFRecord, or the classes are not `num_classes`.
-    """
-    versions = [
-        (tuple(map(int, path.parent.name.split("."))), path.parent)
-        for path in data_dir.glob(f"{name}/*/dataset_info.json")
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)  # not TFDS's folders of half-made datasets
-    ]
-    if not versions:
-        return None
-    _, folder = max(versions)
-    try:
-        stated = json.loads((folder / "dataset_info.json").read_text())
-        features = json.loads((folder / "features.json").read_text())
-        found_classes = int(features["featuresDict"]["features"]["label"]["classLabel"]["numClasses"])
-        # The format is written since TFDS 4.2; before, there was only TFRecord.
-        record_format = stated.get("fileFormat", "tfrecord")
-        ours = {"train": "train", test_split: "test"}
-        shards = {
-            ours[split["name"]]: _shards(folder, name, split["name"], record_format, split["shardLengths"])
-            for split in stated["splits"]
-            if split["name"] in ours
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder} holds no readable TFDS dataset ({error!r}): {_mend(folder)}") from error
-    if record_format not in ("array_record", "tfrecord"):
-        raise UserError(
-            f"{folder} is in TFDS's format {record_format!r}, which cannot be read here: "
-            "prepare it again with file_format='array_record'"
-        )
-    if found_classes != num_classes:
-        raise UserError(f"{folder} has {found_classes} classes where {name} has {num_classes}: {_mend(folder)}")
-    if not {"train", "test"} <= set(shards):
-        raise UserError(f"{folder} lacks the split train or {test_split}: {_mend(folder)}")
-    names_file = folder / "label.labels.txt"
-    names = names_file.read_text().split() if names_file.is_file() else list(map(str, range(num_classes)))
-    if len(names) != num_classes:
-        raise UserError(f"{names_file} names {len(names)} classes of {num_classes}: {_mend(folder)}")
-    return Prepared(folder, record_format, shards, tuple(names))
-
-
-def fingerprint(prepared: Prepared, salt: int) -> str:
-    """Returns 16 hexadecimal digits that change when the dataset does, without reading all of it.
-
-    Hashes TFDS's descriptions of it, and of each shard its size and its first and last 64 KiB.
-
-    Args:
-      prepared: From `find`.
-      salt: Anything else that what is derived from the dataset depends on.
-
-    Raises:
-      UserError: If a shard is missing.
-    """
-    digest = hashlib.sha256(str(salt).encode())
-    for file_name in ("dataset_info.json", "features.json"):
-        digest.update((prepared.folder / file_name).read_bytes())
-    digest.update("\n".join(prepared.class_names).encode())
-    for shards in prepared.shards.values():
-        for path, _ in shards:
-            if not path.is_file():
-                raise UserError(f"{path} is missing: {_mend(prepared.folder)}")
-            size = path.stat().st_size
-            digest.update(str(size).encode())
-            with open(path, "rb") as file:
-                digest.update(file.read(_SAMPLE_BYTES))
-                file.seek(max(size - _SAMPLE_BYTES, 0))
-                digest.update(file.read())
-    return digest.hexdigest()[:16]
 
 
 def decode(
@@ -131,13 +29,13 @@ def decode(
     validation split, then does not depend on who prepared the data.
 
     Args:
-      prepared: From `find`.
-      split: "train" or "test".
+      prepared: The dataset.
+      split: One of its splits.
       image_size: Height and width that every image must have.
       progress: Told of every record.
 
     Returns:
-      Images uint8 [N, H, W, 3] and labels int32 [N].
+      Images uint8 [N, H, W, 3], grey ones with three equal channels, and labels int32 [N].
 
     Raises:
       UserError: If a file is missing or damaged, or holds another number of records than stated.
@@ -147,12 +45,13 @@ def decode(
     total = prepared.num_records[split]
     images = np.empty((total, *image_size, 3), np.uint8)
     labels = np.empty(total, np.int32)
+    is_grey = prepared.image_shape[2] == 1
     ids, index = [], 0
     for path, stated in prepared.shards[split]:
         with _damage(prepared, path):
             for record in examples(prepared, path, stated):
                 with Image.open(io.BytesIO(record.image)) as image:
-                    pixels = np.asarray(image)
+                    pixels = np.asarray(image.convert("RGB") if is_grey else image)
                 if pixels.shape != images.shape[1:]:
                     raise ValueError(f"an image of shape {pixels.shape}, not {images.shape[1:]}")
                 images[index], labels[index] = pixels, record.label
@@ -167,18 +66,26 @@ def decode(
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A record: the image as it is encoded, its label, and TFDS's id, empty where it gave none."""
+    """A record.
+
+    Attributes:
+      image: As it is encoded.
+      label: Its class.
+      id: That of TFDS, empty where it gave none.
+      position: Its number in an ArrayRecord file; in a TFRecord file the byte at which it begins.
+    """
 
     image: bytes
     label: int
     id: str
+    position: int
 
 
 def examples(prepared: Prepared, path: Path, stated: int) -> Iterator[Example]:
     """Yields the records of one shard; the whole file is in memory meanwhile.
 
     Args:
-      prepared: From `find`.
+      prepared: The dataset.
       path, stated: An entry of `prepared.shards`.
 
     Raises:
@@ -195,14 +102,33 @@ def examples(prepared: Prepared, path: Path, stated: int) -> Iterator[Example]:
         shard = _read_shard(path, prepared.record_format)
         if len(shard) != stated:
             raise ValueError(f"{len(shard)} records where dataset_info.json says {stated}")
-        for record in shard:
+        for position, record in shard:
             feature = tf_example_pb2.Example.FromString(record).features.feature
-            (label,) = feature["label"].int64_list.value
+            (label,) = feature[prepared.label_feature].int64_list.value
             if not 0 <= label < len(prepared.class_names):
                 raise ValueError(f"label {label}")
-            (image,) = feature["image"].bytes_list.value
-            ids = [feature[key].bytes_list.value[0] for key in _ID_FEATURES if key in feature]
-            yield Example(image, label, ids[0].decode() if ids else "")
+            (image,) = feature[prepared.image_feature].bytes_list.value
+            ids = [text for key in _ID_FEATURES if key in feature for text in feature[key].bytes_list.value]
+            yield Example(image, label, ids[0].decode() if ids else "", position)
+
+
+def is_labelled(prepared: Prepared, split: str) -> bool:
+    """Whether the first record of a split has a class: test splits without have -1 in its place.
+
+    Raises:
+      UserError: If the file is missing or damaged.
+    """
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    path, _ = prepared.shards[split][0]
+    with _damage(prepared, path):
+        if prepared.record_format == "tfrecord":
+            record = tfrecord.read_at(path, 0)
+        else:
+            with _array_record_reader(path) as reader:
+                record = reader.read([0])[0]
+        (label,) = tf_example_pb2.Example.FromString(record).features.feature[prepared.label_feature].int64_list.value
+    return label >= 0
 
 
 @contextlib.contextmanager
@@ -218,43 +144,20 @@ def _damage(prepared: Prepared, path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged ({reason}): {_mend(prepared.folder)}") from error
+        raise UserError(f"{path} is damaged ({reason}): {mend(prepared.folder)}") from error
 
 
-def _shards(folder: Path, name: str, split: str, record_format: str, lengths: list[str]):
-    return tuple(
-        (folder / f"{name}-{split}.{record_format}-{index:05d}-of-{len(lengths):05d}", int(length))
-        for index, length in enumerate(lengths)
-    )
-
-
-def _read_shard(path: Path, record_format: str) -> list[bytes]:
+def _read_shard(path: Path, record_format: str) -> list[tuple[int, bytes]]:
+    """Returns the records, each with its position, see `Example`."""
     if record_format == "tfrecord":
-        return _read_tfrecord(path)
+        return list(tfrecord.records(path.read_bytes()))
+    with _array_record_reader(path) as reader:
+        return list(enumerate(reader.read_all()))
+
+
+def _array_record_reader(path: Path) -> contextlib.AbstractContextManager:
     try:
         from array_record.python import array_record_module
     except ImportError as error:
         raise UserError(f"reading {path} needs array_record ({error}): pip install array_record") from error
-    with contextlib.closing(array_record_module.ArrayRecordReader(str(path))) as reader:
-        return reader.read_all()
-
-
-def _read_tfrecord(path: Path) -> list[bytes]:
-    """Each record is its length (uint64), a CRC of that (4 bytes), the data, and a CRC of the data (4 bytes).
-
-    The CRCs are of a kind the standard library lacks; damage shows in the lengths and in the PNGs' own CRCs.
-    """
-    data = path.read_bytes()
-    records, position = [], 0
-    while position < len(data):
-        (length,) = struct.unpack_from("<Q", data, position)
-        start = position + 12
-        position = start + length + 4
-        if position > len(data):
-            raise ValueError("the last record is cut off")
-        records.append(data[start : start + length])
-    return records
-
-
-def _mend(folder: Path) -> str:
-    return f"delete {folder} to have it prepared again, or set dataset.data_dir to another folder"
+    return contextlib.closing(array_record_module.ArrayRecordReader(str(path)))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.data.decode import images
-from effnet_jax.data.disk import records
-from effnet_jax.data.sets import digits, folder_layout, registry, tfds_sets
+from effnet_jax.data.disk import descriptions, records
+from effnet_jax.data.sets import any_tfds, digits, folder_layout, registry, tfds_sets
 from effnet_jax.errors import UserError
 
 
@@ -49,22 +49,24 @@ class Source:
     Attributes:
       name: What configs call it.
       class_names: By label.
-      facts: What is known about it; None for a folder.
+      facts: What is known about it; None for a folder and for "tfds:NAME".
       sizes: Number of images by split, as the dataset itself has them: nothing is held out.
+      left_out: A sentence on files of a folder that are not taken; else empty.
     """
 
     name: str
     class_names: tuple[str, ...]
     facts: registry.DatasetInfo | None
     sizes: dict[str, int]
-    _content: records.Prepared | folder_layout.Layout | dict
+    _content: descriptions.Prepared | folder_layout.Layout | dict
+    left_out: str = ""
 
     def entries(self, split: str) -> Iterator[Entry]:
         """Yields the images of a split, in the order in which they are stored."""
         if isinstance(self._content, folder_layout.Layout):
             for path, label in self._content.splits[split]:
                 yield Entry(str(path.relative_to(self._content.path)), label, path)
-        elif isinstance(self._content, records.Prepared):
+        elif isinstance(self._content, descriptions.Prepared):
             index = 0
             for path, stated in self._content.shards[split]:
                 try:
@@ -87,7 +89,10 @@ def find(name: str, data_dir: str = "", manual_dir: str = "") -> Source:
     if folder_layout.is_folder(name):
         layout = folder_layout.find(name)
         sizes = {split: len(content) for split, content in layout.splits.items()}
-        return Source(name, layout.class_names, None, sizes, layout)
+        return Source(name, layout.class_names, None, sizes, layout, layout.describe_left_out())
+    if any_tfds.is_tfds(name):
+        prepared = any_tfds.find(name, data_dir, manual_dir)
+        return Source(name, prepared.class_names, None, prepared.num_records, prepared)
     facts = registry.info(name)
     if name == "digits":
         splits = digits.load()

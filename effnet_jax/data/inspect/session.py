@@ -24,9 +24,10 @@ def prepare(name: str, data_dir: str, manual_dir: str) -> entries.Source:
 
 
 def describe(source: entries.Source) -> str:
-    """Returns a line about a dataset."""
+    """Returns a line about a dataset, and one about the files of a folder that are not taken."""
     sizes = ", ".join(f"{split} {size:,}" for split, size in source.sizes.items())
-    return f"{source.name}: {len(source.class_names)} classes, {sizes} images"
+    line = f"{source.name}: {len(source.class_names)} classes, {sizes} images"
+    return f"{line}\n{source.left_out}" if source.left_out else line
 
 
 def default_output(source: entries.Source) -> str:

@@ -9,6 +9,7 @@ from effnet_jax.data.inspect.verify import Findings, SplitFindings
 
 MAX_TILES = 300  # on the picture of samples
 TILE = 32
+MAX_NAMED = 20  # unreadable images of a split in the table; the JSON names all
 
 
 def samples_per_class(num_classes: int) -> int:
@@ -21,6 +22,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
     return {
         "dataset": findings.source.name,
         "num_classes": len(findings.source.class_names),
+        "left_out": findings.source.left_out,
         "problems": findings.problems(),
         "splits": {split: _split_as_json(found) for split, found in findings.splits.items()},
         "in_several_splits": [
@@ -50,7 +52,7 @@ def _names(findings: Findings, pair: tuple[str, str], digest: bytes) -> dict[str
 
 
 def as_table(findings: Findings) -> str:
-    """Returns a row a split, then what several splits share, then what is wrong."""
+    """Returns a row a split, of what can be read, then what is wrong and the names of what cannot be read."""
     rows = [("split", "images", "a class", "unreadable", "wrong size", "repeats", "sizes", "mean", "std")]
     for split, found in findings.splits.items():
         smallest, largest = min(found.counts.values()), max(found.counts.values())
@@ -72,6 +74,11 @@ def as_table(findings: Findings) -> str:
     lines.insert(0, f"{findings.source.name}: {len(findings.source.class_names)} classes")
     problems = findings.problems()
     lines += ["", "wrong:", *(f"- {problem}" for problem in problems)] if problems else ["", "nothing is wrong"]
+    for split, found in findings.splits.items():
+        if found.unreadable:
+            lines += ["", f"unreadable in {split}:", *(f"- {reason}" for reason in found.unreadable[:MAX_NAMED])]
+        if len(found.unreadable) > MAX_NAMED:
+            lines.append(f"- and {len(found.unreadable) - MAX_NAMED} more, all of them in the JSON file")
     return "\n".join(lines)
 
 

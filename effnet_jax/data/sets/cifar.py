@@ -5,9 +5,7 @@ keys and layout are TFDS's, and `tfds.builder(name, data_dir=...)` reads the res
 """
 
 import contextlib
-import dataclasses
 import io
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,85 +13,42 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.data.disk import download, files, shards
+from effnet_jax.data.sets import cifar_archives
 
 # Room for the archive, and for the ArrayRecord files made from it: each is below 200 MiB.
 _ROOM_BYTES = 200 * 2**20
-_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
-
-
-@dataclasses.dataclass(frozen=True)
-class Archive(download.Download):
-    """An original archive of the CIFAR family: the "binary version", which holds no pickles.
-
-    Attributes:
-      url, sha256: See `Download`.
-      folder: Top folder inside the archive.
-      split_files: Image files by split, in order. A record is one byte per entry of `label_files`, then
-        3072 bytes of red, green and blue planes of 32x32.
-      label_files: Files with one class name a line, by feature, in the order of the bytes in a record.
-    """
-
-    folder: str
-    split_files: dict[str, tuple[str, ...]]
-    label_files: dict[str, str]
-
-
-ARCHIVES = {
-    "cifar10": Archive(
-        url=_CIFAR_URL + "cifar-10-binary.tar.gz",
-        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        folder="cifar-10-batches-bin",
-        split_files={
-            "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-            "test": ("test_batch.bin",),
-        },
-        label_files={"label": "batches.meta.txt"},
-    ),
-    "cifar100": Archive(
-        url=_CIFAR_URL + "cifar-100-binary.tar.gz",
-        sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-        folder="cifar-100-binary",
-        split_files={"train": ("train.bin",), "test": ("test.bin",)},
-        label_files={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
-    ),
-}
 
 
 def prepare(name: str, data_dir: Path, manual_dir: str) -> None:
     """Writes `<data_dir>/<name>/<version>/` from the user's archive, or from a downloaded one.
 
     Args:
-      name: A key of `ARCHIVES`.
+      name: "cifar10" or "cifar100".
       data_dir: Made where it is missing. A downloaded archive stays in its folder "downloads".
-      manual_dir: Folder with the original archive under its original name; empty to download.
+      manual_dir: Folder with an original archive, see `cifar_archives.manual`; empty to download.
 
     Raises:
       UserError: If the archive is not there or damaged, the network does not answer, `data_dir` cannot be
         written or has no room, or TFDS is not installed. Nothing that looks whole is left then.
     """
-    archive = ARCHIVES[name]
     shards.import_tfds(name)  # before a long download
     if manual_dir:
-        path = download.manual(archive, Path(manual_dir).expanduser())
+        copy = cifar_archives.manual(name, Path(manual_dir).expanduser().absolute())
     files.make_room(data_dir, _ROOM_BYTES if manual_dir else 2 * _ROOM_BYTES, shards.WAY_OUT)
     with files.disk_errors(data_dir, shards.WAY_OUT):
         if not manual_dir:
-            path = download.downloaded(name, archive, data_dir)
-        _build(name, archive, path, data_dir)
+            archive = cifar_archives.BINARY[name]
+            copy = cifar_archives.Copy(archive, download.downloaded(name, archive, data_dir))
+        _build(name, copy.read(), data_dir)
 
 
-def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
-    """Runs TFDS's machinery over the archive; another process that finishes first is as good as this one."""
+def _build(name: str, content: cifar_archives.Content, data_dir: Path) -> None:
+    """Runs TFDS's machinery over the images; another process that finishes first is as good as this one."""
     tfds = shards.import_tfds(name)
     from tensorflow_datasets.image_classification import cifar
 
     parent = {"cifar10": cifar.Cifar10, "cifar100": cifar.Cifar100}[name]
-    features = tuple(archive.label_files)
-    members = _read_members(archive, path)
-    records = {}
-    for split, file_names in archive.split_files.items():
-        content = b"".join(members[file_name] for file_name in file_names)
-        records[split] = np.frombuffer(content, np.uint8).reshape(-1, len(features) + 3 * 32 * 32)
+    features, records = tuple(content.class_names), content.records
     num_images = sum(map(len, records.values()))
     progress = files.Progress(f"preparing {name} in {data_dir}, once", num_images, "images")
 
@@ -106,8 +61,8 @@ def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
             return info
 
         def _split_generators(self, dl_manager):
-            for feature, file_name in archive.label_files.items():
-                self.info.features[feature].names = members[file_name].decode().split()
+            for feature, names in content.class_names.items():
+                self.info.features[feature].names = names
             return {split: _examples(split, records[split], features, progress) for split in records}
 
     Builder.name = name
@@ -127,16 +82,6 @@ def _build(name: str, archive: Archive, path: Path, data_dir: Path) -> None:
         except OSError:
             if not (Path(builder.data_path) / "dataset_info.json").is_file():
                 raise
-
-
-def _read_members(archive: Archive, path: Path) -> dict[str, bytes]:
-    """Returns the files of the archive by their names without its top folder."""
-    with tarfile.open(path, "r:gz") as tar:
-        return {
-            member.name.removeprefix(archive.folder + "/"): tar.extractfile(member).read()
-            for member in tar
-            if member.isfile()
-        }
 
 
 def _examples(

@@ -24,8 +24,10 @@ _IMAGES_AT_A_TIME = 1024
 _MEMORY_SHARE = 0.4
 
 
-def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float, broken_images: str) -> Dataset:
-    """Loads the dataset "folder:PATH"; arguments and layout as in `datasets.load` and `folder_layout`.
+def load(
+    name: str, cache_root: Path, image_size: int, held_out_fraction: float, validates: bool, broken_images: str
+) -> Dataset:
+    """Loads the dataset "folder:PATH"; arguments and layout as in `datasets.load`, `hold_out` and `folder_layout`.
 
     Each image is cut to its central square and resized to `image_size` pixels by the rule of `Preprocess`. Mean
     and standard deviation are those of the images of the folder's training split, what is held out of it included.
@@ -35,14 +37,15 @@ def load(name: str, cache_root: Path, image_size: int, held_out_fraction: float,
         than there is, or a split would lack a class.
     """
     layout = folder_layout.find(name)
+    layout.say_left_out()
     folder = cache_root / f"folder-{fingerprint(layout, image_size, broken_images)}"
     cached = cache.read_or_make(
         folder, lambda: _decode(layout, image_size, broken_images), f"decoding {layout.path} again"
     )
-    mean, std = _statistics(cached.splits["train"][0])
+    mean, std = statistics(cached.splits["train"][0])
     train_size = len(cached.splits["train"][1])
     present = {split: Split(*arrays) for split, arrays in cached.splits.items()}
-    splits = hold_out(name, present, len(cached.class_names), held_out_fraction)
+    splits = hold_out(name, present, len(cached.class_names), held_out_fraction, validates)
     dataset_info = DatasetInfo(
         name=name,
         num_classes=len(layout.class_names),
@@ -59,7 +62,7 @@ def fingerprint(layout: Layout, image_size: int, broken_images: str) -> str:
     digest = hashlib.sha256(f"{cache.FORMAT} {image_size} {broken_images}".encode())
     for split, entries in layout.splits.items():
         for file, _ in entries:
-            status = file.stat()
+            status = file.stat() if file.exists() else file.lstat()  # a broken link
             entry = (split, str(file.relative_to(layout.path)), status.st_size, status.st_mtime_ns)
             digest.update(repr(entry).encode())
     return digest.hexdigest()[:16]
@@ -134,7 +137,7 @@ def _check_memory(layout: Layout, num_bytes: int, image_size: int) -> None:
         )
 
 
-def _statistics(arrays: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def statistics(arrays: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Returns mean and standard deviation of each channel as fractions of 255; sums of integers, so exact."""
     counts = np.zeros((3, 256), np.int64)
     for start in range(0, len(arrays), _IMAGES_AT_A_TIME):

@@ -5,21 +5,20 @@ Two layouts are known, with class names from the names of the folders, in order 
     PATH/train/<class>/*, PATH/val/<class>/*     (or "validation" or "test"; both "val" and "test" may be there)
     PATH/<class>/*
 
-What PATH lacks is held out of its training images. A single second split, whatever its name, is the test
-split, as with ImageNet's "val": what selects a model must not be what it is judged by.
+What PATH lacks is held out of its training images. A single second split is the test split, see `splits.by_role`.
 """
 
 import dataclasses
 from pathlib import Path
 
-from effnet_jax.data.decode.image_files import find_images
+from effnet_jax.data.decode import image_files
+from effnet_jax.data.disk import files
+from effnet_jax.data.sets import splits
 from effnet_jax.errors import UserError
 
 PREFIX = "folder:"
 
 _TRAIN = "train"
-_VALIDATION = ("val", "valid", "validation")
-_TEST = ("test",)
 _MAX_NAMES_SHOWN = 5
 
 
@@ -32,11 +31,25 @@ class Layout:
       class_names: By label.
       splits: For "train" and, where the folder has them, "validation" and "test": the files with their
         labels, class by class, sorted by name.
+      left_out: Files in the class folders, and beside them, that are not taken; hidden ones do not count.
     """
 
     path: Path
     class_names: tuple[str, ...]
     splits: dict[str, tuple[tuple[Path, int], ...]]
+    left_out: tuple[Path, ...]
+
+    def describe_left_out(self) -> str:
+        """Returns a sentence that counts by kind the files that are not taken; nothing where there are none."""
+        if not self.left_out:
+            return ""
+        kinds = image_files.count_by_kind(self.path, self.left_out)
+        return f"{len(self.left_out)} files in {self.path} are left out: {kinds}"
+
+    def say_left_out(self) -> None:
+        """Prints that sentence on stderr."""
+        if self.left_out:
+            files.say(self.describe_left_out())
 
 
 def is_folder(name: str) -> bool:
@@ -64,13 +77,13 @@ def find(name: str) -> Layout:
         )
     for split, folder in folders.items():
         _check_same_classes(folders[_TRAIN], class_names, folder, classes[split])
-    splits = {
-        split: tuple(
-            (file, label) for label, class_name in enumerate(class_names) for file in find_images([folder / class_name])
-        )
-        for split, folder in folders.items()
-    }
-    return Layout(path, class_names, splits)
+    found, left_out = {}, []
+    for split, folder in folders.items():
+        listings = [image_files.list_folder(folder / class_name) for class_name in class_names]
+        found[split] = tuple((file, label) for label, listing in enumerate(listings) for file in listing.images)
+        left_out += [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and _is_visible(entry)]
+        left_out += [file for listing in listings for file in listing.left_out]
+    return Layout(path, class_names, found, tuple(left_out))
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
@@ -78,20 +91,15 @@ def _split_folders(path: Path) -> dict[str, Path]:
     inside = _subfolders(path)
     if _TRAIN not in inside:
         return {_TRAIN: path}
-    validation = [name for name in inside if name in _VALIDATION]
-    test = [name for name in inside if name in _TEST]
-    if len(validation) > 1:
-        raise UserError(f"{path} has {' and '.join(validation)}, which mean the same split: leave one of them")
-    folders = {_TRAIN: path / _TRAIN}
-    if test and validation:
-        folders["validation"] = path / validation[0]
-    for name in test or validation:
-        folders["test"] = path / name
-    return folders
+    return {role: path / name for role, name in splits.by_role(inside, str(path)).items()}
 
 
 def _subfolders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and _is_visible(path)))
+
+
+def _is_visible(path: Path) -> bool:
+    return not image_files.is_hidden(path.name)
 
 
 def _check_same_classes(train: Path, expected: tuple[str, ...], folder: Path, found: tuple[str, ...]) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 
 from effnet_jax.data.decode import crops, decoded, images, index
 from effnet_jax.data.decode.encoded import EncodedSplit, FileStore, Reading
-from effnet_jax.data.disk import cache, files, records
+from effnet_jax.data.disk import cache, descriptions, files
+from effnet_jax.data.disk.descriptions import Prepared
+from effnet_jax.data.sets import any_tfds, folder_layout, registry, tfds_sets
 from effnet_jax.data.sets import folder as resident_folder
-from effnet_jax.data.sets import folder_layout, registry, tfds_sets
 from effnet_jax.data.sets.splits import Dataset, hold_out, stratified_order, take_validation
 
 
@@ -36,7 +37,7 @@ def prepared(
         files.say(f"{found.folder} holds {sizes} images; the official {name} holds {facts.split_sizes}")
     splits = index.of_records(name, found, cache_root, reading)
     if decoded_cache:
-        fingerprint = records.fingerprint(found, cache.FORMAT)
+        fingerprint = descriptions.fingerprint(found, cache.FORMAT)
         splits = decoded.keep(splits, cache_root / f"decoded-{name}-{fingerprint}", name)
     train = _in_stratified_order(splits["train"])
     return Dataset(
@@ -52,10 +53,11 @@ def folder(
     cache_root: Path,
     reading: Reading,
     held_out_fraction: float,
+    validates: bool,
     broken_images: str,
     decoded_cache: bool,
 ) -> Dataset:
-    """Opens the dataset "folder:PATH"; arguments as in `datasets.load`, layout as in `folder_layout`.
+    """Opens the dataset "folder:PATH"; arguments as in `datasets.load` and `hold_out`, layout as in `folder_layout`.
 
     It is normalised as ImageNet is: its own statistics would take a pass over all pixels. An image that cannot be
     decoded ends the run that meets it, or is found beforehand, once, where such are to be skipped.
@@ -64,6 +66,7 @@ def folder(
       UserError: If the folder is not one of classes, or a split would lack a class.
     """
     layout = folder_layout.find(name)
+    layout.say_left_out()
     splits = {
         split: EncodedSplit(
             FileStore(layout.path, tuple(str(file.relative_to(layout.path)) for file, _ in entries)),
@@ -78,18 +81,51 @@ def folder(
     if decoded_cache:
         fingerprint = resident_folder.fingerprint(layout, 0, broken_images)
         splits = decoded.keep(splits, cache_root / f"decoded-folder-{fingerprint}", str(layout.path))
-    splits["train"] = _in_stratified_order(splits["train"])
+    return _dataset(name, layout.class_names, splits, reading, held_out_fraction, validates)
+
+
+def of_tfds(
+    name: str,
+    found: Prepared,
+    cache_root: Path,
+    reading: Reading,
+    held_out_fraction: float,
+    validates: bool,
+    decoded_cache: bool,
+) -> Dataset:
+    """Opens the dataset "tfds:NAME"; arguments as in `datasets.load` and `hold_out`, normalised as a folder.
+
+    Raises:
+      UserError: If it is damaged, the cache cannot be written, or a split would lack a class.
+    """
+    splits = index.of_records(any_tfds.cache_name(name), found, cache_root, reading)
+    if decoded_cache:
+        fingerprint = descriptions.fingerprint(found, cache.FORMAT)
+        splits = decoded.keep(splits, cache_root / f"decoded-{any_tfds.cache_name(name)}-{fingerprint}", name)
+    return _dataset(name, found.class_names, splits, reading, held_out_fraction, validates)
+
+
+def _dataset(
+    name: str,
+    class_names: tuple[str, ...],
+    splits: dict[str, EncodedSplit],
+    reading: Reading,
+    held_out_fraction: float,
+    validates: bool,
+) -> Dataset:
+    """Holds out what a dataset lacks, and normalises it as ImageNet is."""
+    splits = {**splits, "train": _in_stratified_order(splits["train"])}
     sizes = {split: len(content) for split, content in splits.items()}
-    splits = hold_out(name, splits, len(layout.class_names), held_out_fraction)
+    splits = hold_out(name, splits, len(class_names), held_out_fraction, validates)
     facts = registry.DatasetInfo(
         name=name,
-        num_classes=len(layout.class_names),
+        num_classes=len(class_names),
         image_size=None,
         split_sizes={"train": sizes["train"], "test": len(splits["test"])},
         mean=registry.IMAGENET_MEAN,
         std=registry.IMAGENET_STD,
     )
-    return Dataset(facts, layout.class_names, splits, reading.crop_fraction)
+    return Dataset(facts, class_names, splits, reading.crop_fraction)
 
 
 def _in_stratified_order(split: EncodedSplit) -> EncodedSplit:

@@ -94,7 +94,7 @@ def info(name: str) -> DatasetInfo:
     if name not in DATASETS:
         known = ", ".join(DATASETS)
         raise UserError(
-            f"unknown dataset {name!r}{did_you_mean(name, DATASETS)}: choose one of {known}, or folder:PATH for "
-            "a folder of images"
+            f"unknown dataset {name!r}{did_you_mean(name, DATASETS)}: choose one of {known}, tfds:NAME for any "
+            "other that TFDS knows, or folder:PATH for a folder of images"
         )
     return DATASETS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,7 @@ class Dataset:
     Attributes:
       info: Its facts.
       class_names: By label.
-      splits: "train", "validation" and "test": decoded, or all encoded.
+      splits: "train", "test" and, unless `validation_examples` is 0, "validation": decoded, or all encoded.
       crop_fraction: Side of the central square of an original image that evaluation sees, as a share of the shorter
         side.
     """
@@ -43,36 +44,81 @@ class Dataset:
     splits: dict[str, Split | EncodedSplit]
     crop_fraction: float = 1.0
 
+    def split(self, name: str) -> Split | EncodedSplit:
+        """Returns a split by its name.
+
+        Raises:
+          UserError: Nothing was held out for it.
+        """
+        if name not in self.splits:
+            raise UserError(
+                f"of {self.info.name} no {name} images were held out (dataset.validation_examples is 0): choose "
+                f"{' or '.join(self.splits)}"
+            )
+        return self.splits[name]
+
+
+_VALIDATION = ("val", "valid", "validation")
+
+
+def by_role(names: Iterable[str], where: str) -> dict[str, str]:
+    """Returns which of a dataset's own splits are "train", "validation" and "test".
+
+    A single second split, whatever its name, is the test split, as with ImageNet's "validation": what selects a model
+    must not be what it is judged by.
+
+    Args:
+      names: Of all its splits.
+      where: What errors call the dataset.
+
+    Raises:
+      UserError: If two of them mean the same.
+    """
+    names = sorted(names)
+    validation = [name for name in names if name in _VALIDATION]
+    if len(validation) > 1:
+        raise UserError(f"{where} has {' and '.join(validation)}, which mean the same split: leave one of them")
+    roles = {name: name for name in ("train", "test") if name in names}
+    if validation:
+        roles["validation" if "test" in roles else "test"] = validation[0]
+    return {role: roles[role] for role in ("train", "validation", "test") if role in roles}
+
 
 def take_validation(
     name: str, train: Split | EncodedSplit, validation_examples: int
 ) -> dict[str, Split | EncodedSplit]:
     """Splits official training images, in their stratified order, into "train" and "validation".
 
+    Of 0 examples there is no validation split.
+
     Raises:
       UserError: If so many examples cannot be held out.
     """
+    if not validation_examples:
+        return {"train": train}
     num_present = len(np.unique(train.labels))
     largest = len(train.labels) - num_present
     if not num_present <= validation_examples <= largest:
         raise UserError(
             f"validation_examples={validation_examples} cannot be held out of the {len(train.labels)} training "
-            f"images of {name}: choose a number from {num_present}, one a class, to {largest}"
+            f"images of {name}: choose a number from {num_present}, one a class, to {largest}, "
+            "or 0 to train on all and select nothing"
         )
     count = validation_examples
     return {"train": train.part(slice(count, None)), "validation": train.part(slice(0, count))}
 
 
 def hold_out(
-    name: str, splits: dict[str, Split | EncodedSplit], num_classes: int, fraction: float
+    name: str, splits: dict[str, Split | EncodedSplit], num_classes: int, fraction: float, validates: bool
 ) -> dict[str, Split | EncodedSplit]:
-    """Takes what a folder does not bring from the front of its training split, "validation" first.
+    """Takes what a dataset does not bring from the front of its training split, "validation" first.
 
     Args:
-      name: What configs call the folder.
+      name: What configs call the dataset.
       splits: "train", in its stratified order, and what else there is.
-      num_classes: Of the folder.
+      num_classes: Of the dataset.
       fraction: Share of the training images for each split that is missing.
+      validates: Whether there is to be a validation split.
 
     Raises:
       UserError: If the training split would lack a class.
@@ -81,7 +127,7 @@ def hold_out(
     total, start = len(train.labels), 0
     count = max(1, round(fraction * total))
     held_out = {}
-    for split in ("validation", "test"):
+    for split in ("validation", "test") if validates else ("test",):
         if split in splits:
             held_out[split] = splits[split]
         else:

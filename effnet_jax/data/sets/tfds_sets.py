@@ -4,8 +4,8 @@ import functools
 import os
 from pathlib import Path
 
-from effnet_jax.data.disk import cache, files, records
-from effnet_jax.data.sets import cifar, food101, imagenet2012
+from effnet_jax.data.disk import cache, descriptions, files, records
+from effnet_jax.data.sets import cifar, cifar_archives, food101, imagenet2012
 from effnet_jax.data.sets.registry import DatasetInfo
 from effnet_jax.data.sets.splits import stratified_order
 from effnet_jax.errors import UserError
@@ -35,12 +35,12 @@ def load(dataset_info: DatasetInfo, data_dir: str, manual_dir: str, cache_root: 
       UserError: If it is absent or damaged, or cannot be written where it must be.
     """
     source, name = data_root(data_dir), dataset_info.name
-    if records.find(name, source, dataset_info.num_classes) is None:
-        cached = _find_orphan(dataset_info, source, cache_root, not _is_mistyped(data_dir), bool(manual_dir))
+    if descriptions.find(name, source, dataset_info.num_classes) is None:
+        cached = _find_orphan(dataset_info, source, cache_root, not is_mistyped(data_dir), bool(manual_dir))
         if cached is not None:
             return cached
     prepared = prepared_data(dataset_info, data_dir, manual_dir)
-    folder = cache_root / f"{name}-{records.fingerprint(prepared, cache.FORMAT)}"
+    folder = cache_root / f"{name}-{descriptions.fingerprint(prepared, cache.FORMAT)}"
     return cache.read_or_make(folder, lambda: _decode(dataset_info, prepared), f"decoding {prepared.folder} again")
 
 
@@ -49,24 +49,25 @@ def data_root(data_dir: str) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
 
 
-def prepared_data(dataset_info: DatasetInfo, data_dir: str, manual_dir: str) -> records.Prepared:
+def prepared_data(dataset_info: DatasetInfo, data_dir: str, manual_dir: str) -> descriptions.Prepared:
     """Returns the dataset as TFDS keeps it on disk, and makes that first where it is missing; arguments as in `load`.
 
     Raises:
       UserError: If it is damaged, cannot be had, or cannot be written where it must be.
     """
     source, name = data_root(data_dir), dataset_info.name
-    find = functools.partial(records.find, name, source, dataset_info.num_classes, dataset_info.test_split)
+    find = functools.partial(descriptions.find, name, source, dataset_info.num_classes, dataset_info.test_split)
     prepared = find()
     if prepared is None:
-        if _is_mistyped(data_dir):
+        if is_mistyped(data_dir):
             raise UserError(f"dataset.data_dir={data_dir} does not exist: correct it, or make the folder first")
         _PREPARE[name](source, manual_dir)
         prepared = find()
     return prepared
 
 
-def _is_mistyped(data_dir: str) -> bool:
+def is_mistyped(data_dir: str) -> bool:
+    """Whether `data_dir` is given and no folder."""
     return bool(data_dir) and not data_root(data_dir).is_dir()
 
 
@@ -94,7 +95,7 @@ def _find_orphan(
         if official or Path(cached.source).parent == source / dataset_info.name:
             return cached
     if damage is not None and not has_archive:
-        archive = cifar.ARCHIVES[dataset_info.name].file_name
+        archive = cifar_archives.BINARY[dataset_info.name].file_name
         raise UserError(
             f"{damage}, and the data it was made from is not in {source}: set dataset.data_dir or "
             "TFDS_DATA_DIR to a folder with prepared TFDS data, or dataset.manual_dir to a folder with the "
@@ -103,7 +104,7 @@ def _find_orphan(
     return None
 
 
-def _decode(dataset_info: DatasetInfo, prepared: records.Prepared) -> cache.Cached:
+def _decode(dataset_info: DatasetInfo, prepared: descriptions.Prepared) -> cache.Cached:
     """Decodes both splits; train is put in the order from which any validation split is a prefix."""
     sizes = {split: prepared.num_records[split] for split in dataset_info.split_sizes}
     if sizes != dataset_info.split_sizes:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from effnet_jax.data.decode.image_files import find_images
+from effnet_jax.data.decode.image_files import EXTENSIONS, find_images
 from effnet_jax.data.decode.images import UnreadableImageError, read_image
 from effnet_jax.errors import UserError
 
@@ -134,6 +134,12 @@ def test_damage_of_any_kind_is_one_error(kind, data, tmp_path_factory):
         assert str(path) in str(error)
 
 
+def test_pillow_opens_what_is_called_an_image():
+    by_name = Image.registered_extensions()
+    not_opened = {name for name in EXTENSIONS if by_name.get(name) not in Image.OPEN}
+    assert not_opened <= {".avif", ".avifs"}  # which Pillow opens since 11.3
+
+
 def test_folders(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.PNG", "a.jpeg", "sub/c.webp", "notes.txt"):
@@ -142,5 +148,5 @@ def test_folders(tmp_path):
     names = [str(path.relative_to(tmp_path)) if path.is_absolute() else str(path) for path in found]
     assert names == ["a.jpeg", "b.PNG", "sub/c.webp", "notes.txt", "absent.png"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match=r"no image in the folder .*none"):
+    with pytest.raises(UserError, match=r"no image in the folder .*none, which holds nothing"):
         find_images([tmp_path / "none"])

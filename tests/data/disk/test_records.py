@@ -1,16 +1,16 @@
 """Reading what TFDS prepared: the same images in both formats, and every damage named."""
 
 import json
-import struct
 
 import numpy as np
 import pytest
 
-from effnet_jax.data.disk import files, records
+from effnet_jax.data.disk import descriptions, files, records
 from effnet_jax.errors import UserError
+from tests.data.tfds_builders import write_tfrecord
 
 
-def decode(prepared: records.Prepared, split: str = "train", image_size=(32, 32)):
+def decode(prepared: descriptions.Prepared, split: str = "train", image_size=(32, 32)):
     with files.Progress("decoding", 300, "images") as progress:
         return records.decode(prepared, split, image_size, progress)
 
@@ -32,39 +32,37 @@ def shard(folder, split="train"):
 
 
 def test_order_is_that_of_the_original_file(prepared_dir, original):
-    images, labels = decode(records.find("cifar100", prepared_dir, 100))
+    images, labels = decode(descriptions.find("cifar100", prepared_dir, 100))
     expected_images, expected_labels = original["train"]
     np.testing.assert_array_equal(images, expected_images)
     np.testing.assert_array_equal(labels, expected_labels)
 
 
 def test_nothing_prepared(tmp_path):
-    assert records.find("cifar100", tmp_path, 100) is None
-    assert records.find("cifar100", tmp_path / "missing", 100) is None
+    assert descriptions.find("cifar100", tmp_path, 100) is None
+    assert descriptions.find("cifar100", tmp_path / "missing", 100) is None
 
 
 def test_half_made_folders_are_ignored_and_the_newest_version_wins(prepared_dir, folder):
     half_made = folder.with_name("incomplete.ABCDEF_3.0.2")
     folder.rename(half_made)
-    assert records.find("cifar100", prepared_dir, 100) is None
+    assert descriptions.find("cifar100", prepared_dir, 100) is None
     half_made.rename(folder.with_name("3.0.10"))
     (folder.with_name("3.0.9")).mkdir()
     (folder.with_name("3.0.9") / "dataset_info.json").write_text("{}")
-    assert records.find("cifar100", prepared_dir, 100).folder.name == "3.0.10"
+    assert descriptions.find("cifar100", prepared_dir, 100).folder.name == "3.0.10"
 
 
 def test_tfrecord_gives_the_same(prepared_dir, folder):
-    before = records.find("cifar100", prepared_dir, 100)
+    before = descriptions.find("cifar100", prepared_dir, 100)
     expected = decode(before)
     for split in ("train", "test"):
         source = shard(folder, split)
         target = source.with_name(source.name.replace("array_record", "tfrecord"))
-        with open(target, "wb") as file:
-            for record in records._read_shard(source, "array_record"):
-                file.write(struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0))
+        write_tfrecord(None, target, records._read_shard(source, "array_record"))
         source.unlink()
     edit_json(folder / "dataset_info.json", lambda content: content.pop("fileFormat"))  # as TFDS < 4.2
-    prepared = records.find("cifar100", prepared_dir, 100)
+    prepared = descriptions.find("cifar100", prepared_dir, 100)
     assert prepared.record_format == "tfrecord"
     for one, other in zip(decode(prepared), expected):
         np.testing.assert_array_equal(one, other)
@@ -74,7 +72,7 @@ def test_tfrecord_gives_the_same(prepared_dir, folder):
 
 
 def test_damaged_bytes_never_pass(prepared_dir, folder):
-    prepared = records.find("cifar100", prepared_dir, 100)
+    prepared = descriptions.find("cifar100", prepared_dir, 100)
     expected, _ = decode(prepared)
     path = shard(folder)
     content = bytearray(path.read_bytes())
@@ -97,27 +95,27 @@ def test_damaged_bytes_never_pass(prepared_dir, folder):
 def test_counts_that_disagree(prepared_dir, folder, stated):
     edit_json(folder / "dataset_info.json", lambda content: content["splits"][0].update(shardLengths=[stated]))
     with pytest.raises(UserError, match=rf"cifar100-train.* is damaged \(300 records where .* says {stated}\)"):
-        decode(records.find("cifar100", prepared_dir, 100))
+        decode(descriptions.find("cifar100", prepared_dir, 100))
 
 
 def test_missing_shard(prepared_dir, folder):
-    prepared = records.find("cifar100", prepared_dir, 100)
+    prepared = descriptions.find("cifar100", prepared_dir, 100)
     path = shard(folder, "test")
     path.unlink()
     with pytest.raises(UserError, match=f"{path} is missing: delete {folder}"):
-        records.fingerprint(prepared, 1)
+        descriptions.fingerprint(prepared, 1)
 
 
 def test_wrong_image_size(prepared_dir):
     with pytest.raises(
         UserError, match=r"cifar100-train.* is damaged \(an image of shape \(32, 32, 3\), not \(16, 64, 3\)"
     ):
-        decode(records.find("cifar100", prepared_dir, 100), image_size=(16, 64))
+        decode(descriptions.find("cifar100", prepared_dir, 100), image_size=(16, 64))
 
 
 def test_wrong_classes(prepared_dir):
     with pytest.raises(UserError, match="has 100 classes where cifar100 has 10:"):
-        records.find("cifar100", prepared_dir, 10)
+        descriptions.find("cifar100", prepared_dir, 10)
 
 
 def test_label_outside_the_classes(prepared_dir, folder):
@@ -126,7 +124,7 @@ def test_label_outside_the_classes(prepared_dir, folder):
         lambda content: content["featuresDict"]["features"]["label"]["classLabel"].update(numClasses="50"),
     )
     (folder / "label.labels.txt").unlink()
-    prepared = records.find("cifar100", prepared_dir, 50)
+    prepared = descriptions.find("cifar100", prepared_dir, 50)
     assert prepared.class_names[:2] == ("0", "1")
     with pytest.raises(UserError, match=r"cifar100-train.* is damaged \(label \d+\)"):
         decode(prepared)
@@ -136,36 +134,36 @@ def test_label_outside_the_classes(prepared_dir, folder):
 def test_unreadable_description(prepared_dir, folder, content):
     (folder / "dataset_info.json").write_text(content)
     with pytest.raises(UserError, match=f"{folder} holds no readable TFDS dataset"):
-        records.find("cifar100", prepared_dir, 100)
+        descriptions.find("cifar100", prepared_dir, 100)
 
 
 def test_other_descriptions_that_do_not_fit(prepared_dir, folder):
     original = (folder / "dataset_info.json").read_text()
     edit_json(folder / "dataset_info.json", lambda content: content.update(fileFormat="riegeli"))
     with pytest.raises(UserError, match="TFDS's format 'riegeli'"):
-        records.find("cifar100", prepared_dir, 100)
+        descriptions.find("cifar100", prepared_dir, 100)
     (folder / "dataset_info.json").write_text(original)
     edit_json(folder / "dataset_info.json", lambda content: content["splits"].pop())
     with pytest.raises(UserError, match="lacks the split train or test"):
-        records.find("cifar100", prepared_dir, 100)
+        descriptions.find("cifar100", prepared_dir, 100)
     (folder / "dataset_info.json").write_text(original)
     (folder / "label.labels.txt").write_text("apple\n")
     with pytest.raises(UserError, match="names 1 classes of 100"):
-        records.find("cifar100", prepared_dir, 100)
+        descriptions.find("cifar100", prepared_dir, 100)
 
 
 def test_fingerprint_follows_the_size(prepared_dir, folder, monkeypatch):
-    monkeypatch.setattr(records, "_SAMPLE_BYTES", 16)
-    prepared = records.find("cifar100", prepared_dir, 100)
-    before = records.fingerprint(prepared, 1)
+    monkeypatch.setattr(descriptions, "_SAMPLE_BYTES", 16)
+    prepared = descriptions.find("cifar100", prepared_dir, 100)
+    before = descriptions.fingerprint(prepared, 1)
     content = shard(folder).read_bytes()
     shard(folder).write_bytes(content[:1000] + b"more" + content[1000:])
-    assert records.fingerprint(prepared, 1) != before
+    assert descriptions.fingerprint(prepared, 1) != before
 
 
 def test_fingerprint_follows_the_content(prepared_dir, folder):
     def fingerprint(salt=1):
-        return records.fingerprint(records.find("cifar100", prepared_dir, 100), salt)
+        return descriptions.fingerprint(descriptions.find("cifar100", prepared_dir, 100), salt)
 
     seen = {fingerprint(), fingerprint(salt=2)}
     path = shard(folder)

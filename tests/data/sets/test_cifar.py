@@ -3,10 +3,13 @@
 import errno
 import io
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.request
@@ -16,9 +19,10 @@ import numpy as np
 import pytest
 
 from effnet_jax.data import datasets
-from effnet_jax.data.disk import download, records
-from effnet_jax.data.sets import cifar
+from effnet_jax.data.disk import descriptions, download
+from effnet_jax.data.sets import cifar, cifar_archives
 from effnet_jax.errors import UserError
+from tests.data.conftest import write_python_archive
 
 REPOSITORY = Path(__file__).parents[3]
 FILE_NAME = "cifar-100-binary.tar.gz"
@@ -40,7 +44,7 @@ def test_tfds_reads_it_back(name, tmp_path, make_archive, capsys, monkeypatch):
     own = tfds.builder_cls(name)
     assert own.__module__ == "tensorflow_datasets.image_classification.cifar"  # its registry is untouched
     assert builder.info.version == own.VERSION
-    assert set(builder.info.features) == {"id", "image", "label"} | set(cifar.ARCHIVES[name].label_files)
+    assert set(builder.info.features) == {"id", "image", "label"} | set(cifar_archives.BINARY[name].label_files)
     for split, (images, labels) in splits.items():
         source = builder.as_data_source(split=split)
         examples = sorted(source, key=lambda example: example["id"])
@@ -61,7 +65,9 @@ def test_checksums_are_those_of_tfds():
     from tensorflow_datasets.core.download import checksums
 
     known = checksums.get_all_url_infos()
-    for archive in cifar.ARCHIVES.values():
+    for archive in (*cifar_archives.BINARY.values(), *cifar_archives.PICKLED.values()):
+        if archive.url not in known:  # TFDS takes the binary ones alone
+            continue
         assert known[archive.url].checksum == archive.sha256
         assert known[archive.url].filename == archive.file_name
 
@@ -75,7 +81,7 @@ def test_damaged_archive(manual_dir, tmp_path):
         datasets.load("cifar100", data_dir=str(tmp_path), manual_dir=str(manual_dir))
     for words in (
         str(path),
-        f"expected {cifar.ARCHIVES['cifar100'].sha256}",
+        f"expected {cifar_archives.BINARY['cifar100'].sha256}",
         f"found {download.sha256(path)}",
     ):
         assert words in str(error.value)
@@ -83,7 +89,10 @@ def test_damaged_archive(manual_dir, tmp_path):
 
 
 def test_archive_not_in_manual_dir(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path}/{FILE_NAME} is not there: put the original"):
+    wanted = (
+        f"cifar100 is not in {tmp_path}: put the original {FILE_NAME} or cifar-100-python.tar.gz, packed or unpacked"
+    )
+    with pytest.raises(UserError, match=re.escape(wanted)):
         datasets.load("cifar100", manual_dir=str(tmp_path))
 
 
@@ -109,6 +118,61 @@ def test_a_network_that_hangs_is_given_up(monkeypatch):
     with pytest.raises(UserError, match=r"cannot be downloaded from .* \(no answer within 0.2 s\)"):
         datasets.load("cifar100")
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_every_form_of_the_archive_gives_the_same(name, tmp_path, make_archive, monkeypatch):
+    binary, splits = make_archive(name)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    monkeypatch.setitem(cifar_archives.PICKLED, name, write_python_archive(name, pickled, splits))
+    forms = {"binary": cifar_archives.manual(name, binary), "python": cifar_archives.manual(name, pickled)}
+    for folder in (binary, pickled):
+        (unpacked := tmp_path / f"{folder.name}_unpacked").mkdir()
+        with tarfile.open(next(folder.glob("*.tar.gz"))) as tar:
+            tar.extractall(unpacked, filter="data")
+        forms[f"in {unpacked.name}"] = cifar_archives.manual(name, unpacked)
+        forms[f"{unpacked.name} itself"] = cifar_archives.manual(name, next(unpacked.iterdir()))
+    expected = forms.pop("binary").read()
+    np.testing.assert_array_equal(
+        expected.records["test"][:, -3072:].reshape(-1, 3, 32, 32)[:, 1], splits["test"][0][..., 1]
+    )
+    for copy in forms.values():
+        content = copy.read()
+        assert content.class_names == expected.class_names
+        for split in splits:
+            np.testing.assert_array_equal(content.records[split], expected.records[split])
+    datasets.load(
+        name, data_dir=str(tmp_path), manual_dir=str(pickled), validation_examples=100 if "100" in name else 10
+    )
+    damaged = next(pickled.glob("*.tar.gz"))
+    damaged.write_bytes(damaged.read_bytes() + b" ")
+    with pytest.raises(UserError, match=r"python.tar.gz is damaged or not the original .SHA-256"):
+        cifar_archives.manual(name, pickled)
+
+
+def test_an_unpacked_archive_that_is_damaged(tmp_path, make_archive):
+    _, splits = make_archive("cifar100")
+    write_python_archive("cifar100", tmp_path, splits)
+    with tarfile.open(tmp_path / "cifar-100-python.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    (tmp_path / "cifar-100-python.tar.gz").unlink()
+    folder = tmp_path / "cifar-100-python"
+    whole = (folder / "train").read_bytes()
+    for content, words in (
+        (whole[: len(whole) // 2], "train is damaged"),
+        (whole.replace(b"fine_labels", b"fine_labelz"), "incomplete or damaged .'fine_labels'"),
+        (b"cos\nsystem\n(S'touch /tmp/x'\ntR.", r"train: it holds more than numbers, text and arrays \(os.system\)"),
+    ):
+        (folder / "train").write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            cifar_archives.manual("cifar100", tmp_path).read()
+    (folder / "train").unlink()
+    with pytest.raises(UserError, match=r"is incomplete or damaged .*train"):
+        cifar_archives.manual("cifar100", tmp_path).read()
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="cifar100 is not in"):
+        cifar_archives.manual("cifar100", tmp_path)
 
 
 class Response(io.BytesIO):
@@ -137,7 +201,7 @@ def test_download(manual_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     dataset = datasets.load("cifar100", data_dir=str(tmp_path), validation_examples=100)
     assert len(dataset.splits["train"].labels) == 200
-    assert asked == [cifar.ARCHIVES["cifar100"].url]
+    assert asked == [cifar_archives.BINARY["cifar100"].url]
     assert sorted(path.name for path in (tmp_path / "downloads").iterdir()) == [FILE_NAME]
     cifar.prepare("cifar100", tmp_path, "")  # reuses the file
     assert len(asked) == 1
@@ -220,28 +284,29 @@ def test_full_disk_leaves_nothing(manual_dir, tmp_path, monkeypatch, error):
     with pytest.raises(UserError, match=r"the disk is full while writing .*tfds: free some space, or set"):
         cifar.prepare("cifar100", tmp_path / "tfds", str(manual_dir))
     assert list((tmp_path / "tfds").rglob("*.*record*")) == []
-    assert records.find("cifar100", tmp_path / "tfds", 100) is None
+    assert descriptions.find("cifar100", tmp_path / "tfds", 100) is None
 
 
 def test_killed_while_preparing(manual_dir, tmp_path):
-    archive = cifar.ARCHIVES["cifar100"]
+    archive = cifar_archives.BINARY["cifar100"]
     code = (
         "import dataclasses, os, pathlib, signal\n"
-        "from effnet_jax.data import files, prepare\n"
-        "archive = cifar.ARCHIVES['cifar100']\n"
-        f"prepare.ARCHIVES['cifar100'] = dataclasses.replace(archive, sha256={archive.sha256!r})\n"
+        "from effnet_jax.data.disk import files\n"
+        "from effnet_jax.data.sets import cifar, cifar_archives\n"
+        "archive = cifar_archives.BINARY['cifar100']\n"
+        f"cifar_archives.BINARY['cifar100'] = dataclasses.replace(archive, sha256={archive.sha256!r})\n"
         "count = 0\n"
         "def advance(self, n):\n"
         "    global count\n"
         "    count += n\n"
         "    if count == 350: os.kill(os.getpid(), signal.SIGKILL)\n"  # train is written, test is not
         "files.Progress.advance = advance\n"
-        f"prepare.prepare('cifar100', pathlib.Path({str(tmp_path)!r}), {str(manual_dir)!r})"
+        f"cifar.prepare('cifar100', pathlib.Path({str(tmp_path)!r}), {str(manual_dir)!r})"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60)
     assert result.returncode == -signal.SIGKILL
     assert list(tmp_path.rglob("*train.array_record*"))
-    assert records.find("cifar100", tmp_path, 100) is None
+    assert descriptions.find("cifar100", tmp_path, 100) is None
     cifar.prepare("cifar100", tmp_path, str(manual_dir))
-    assert records.find("cifar100", tmp_path, 100) is not None
+    assert descriptions.find("cifar100", tmp_path, 100) is not None

@@ -91,6 +91,12 @@ def test_one_level_of_class_folders_is_split_stratified(path):
     assert len(set(everything)) == 15
 
 
+def test_of_no_validation_examples_nothing_is_held_out_to_select_by(path):
+    for streaming in (False, True):
+        assert sizes(load(path, validation_examples=0, streaming=streaming)) == {"train": 15, "test": 6}
+        assert sizes(load(path / "train", validation_examples=0, streaming=streaming)) == {"train": 12, "test": 3}
+
+
 def test_a_later_start_reads_the_cache_and_a_changed_file_makes_a_new_one(path, capsys):
     first = load(path)
     assert "decoding" in capsys.readouterr().err
@@ -113,6 +119,56 @@ def test_broken_images_are_named_and_fail_or_are_left_out(path, capsys):
     assert cache.folders(cache.root(""), "folder") == []
     assert sizes(load(path, broken_images="skip")) == {"train": 11, "validation": 3, "test": 5}
     assert "2 of 21 images cannot be used and are left out" in capsys.readouterr().err
+
+
+def test_other_files_are_counted_by_kind_and_hidden_ones_do_not_matter(path, capsys):
+    expected = load(path)
+    assert "left out" not in capsys.readouterr().err
+    ape = path / "train/ape"
+    for name in ("a.heic", "b.HEIC", "notes.txt", "README"):
+        (ape / name).write_text("no image")
+    (path / "train/loose.png").write_bytes((ape / "00.png").read_bytes())
+    hidden = ("train/ape/._00.png", "train/.DS_Store", "train/ape/.checkpoints/00.png", "__MACOSX/train/ape/._00.png",
+              "train/__MACOSX/00.png", "val/cat/__MACOSX/00.png")  # fmt: skip
+    for name in hidden:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("no image")
+    (ape / "away.txt").symlink_to(path / "nowhere")
+    (ape / "folder").symlink_to(path / "val/ape")
+    for streaming in (False, True):
+        found = load(path, streaming=streaming)
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+        assert line == (
+            f"effnet_jax: 7 files in {path} are left out: 2 .heic, 1 .txt, 1 broken link(s) (train/ape/away.txt), "
+            "1 image(s) in no class folder, 1 link(s) to folders (train/ape/folder), 1 without an extension"
+        )
+        assert sizes(found) == sizes(expected)
+
+
+def test_a_class_of_a_kind_that_pillow_does_not_open(path):
+    for file in (path / "train/ape").iterdir():
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(UserError, match=r"no image in .*train/ape, which holds only 5 .heic: convert them to JPEG"):
+        load(path)
+
+
+def test_broken_links_are_broken_images(path, capsys):
+    (path / "train/cat/03.png").unlink()
+    (path / "train/cat/03.png").symlink_to("moved.png")
+    with pytest.raises(UserError, match=r"1 of 21 images .*cat/03.png: a broken link to moved.png"):
+        load(path)
+    for streaming in (False, True):
+        assert sizes(load(path, broken_images="skip", streaming=streaming))["train"] == 11
+        assert "cat/03.png: a broken link to moved.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".avif", ".jp2", ".ppm"])
+def test_rarer_kinds_are_images(path, suffix):
+    Image.registered_extensions()
+    if Image.EXTENSION.get(suffix) not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {suffix}")
+    Image.open(path / "train/ape/00.png").save(path / f"train/ape/more{suffix}")
+    assert datasets.load(f"folder:{path}", resolution=8).info.split_sizes == {"train": 16, "test": 6}
 
 
 def test_mistakes_are_told_in_one_line(path, tmp_path):
