@@ -19,7 +19,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "create_model": "effnet_jax.models.registry.create_model",
+    "create_model": "effnet_jax.inference.creation.create_model",
     "load": "effnet_jax.inference.load",
     "get_config": "effnet_jax.config_files.get_config",
     "train": "effnet_jax.training.loop.train_and_evaluate",

@@ -1,6 +1,5 @@
 """Models by name."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,8 +31,7 @@ def create_model(
     allow_1x1_map: bool = False,
     in_channels: int = IN_CHANNELS,
     ops: str = "fast",
-    pretrained: str | pathlib.Path | None = None,
-) -> ChainClassifier | tuple[ChainClassifier, dict[str, Any]]:
+) -> ChainClassifier:
     """Builds a model of the family or a baseline.
 
     Where an option is None the named model's published value is taken.
@@ -55,23 +53,14 @@ def create_model(
       in_channels: channels of an image: 3 for colour, 1 for grey, more for multispectral images.
       ops: "fast", or "plain" for XLA's own operations alone: slower, equal to rounding, and open to forward-mode
         differentiation and to converters.
-      pretrained: weights to start with, anything that `effnet_jax.load` takes: "timm/efficientnet_b0.ra_in1k", a
-        checkpoint. Their padding and epsilon come along. A classifier of another number of classes starts at zero, and
-        the stem is adapted to `in_channels`.
 
     Returns:
-      A `flax.linen.Module`; see `ChainClassifier` for its methods. With `pretrained`, that and its variables.
+      A `flax.linen.Module`; see `ChainClassifier` for its methods.
 
     Raises:
       UserError: unknown name, impossible multipliers or strides, an option that this kind of model has not, or weights
         that cannot be had or do not fit.
     """
-    if pretrained is not None:
-        from effnet_jax.training.transfer import Origin  # it stands above, and makes models by this function
-
-        origin = Origin.load(str(pretrained))
-        numerics = origin.completed({"padding": padding, "bn_epsilon": bn_epsilon})
-        padding, bn_epsilon = numerics["padding"], numerics["bn_epsilon"]
     if ops not in OPERATIONS:
         raise UserError(f"ops is one of {', '.join(OPERATIONS)}, not {ops!r}")
     published = catalog.published(name)
@@ -103,10 +92,7 @@ def create_model(
     else:
         catalog.refuse_options(name, ["stochastic_depth_rate"] if stochastic_depth_rate else [])
         model = DenseNet(architecture=arch, **common)
-    if pretrained is None:
-        return model
-    scaled = {"name": name, "width_multiplier": width_multiplier, "depth_multiplier": depth_multiplier}
-    return model, origin.start(model, scaled)
+    return model
 
 
 def _given(option: Any, default: Any) -> Any:

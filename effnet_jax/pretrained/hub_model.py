@@ -6,9 +6,9 @@ import pathlib
 from typing import Any
 
 from effnet_jax.errors import UserError
+from effnet_jax.models.loaded import Loaded
 from effnet_jax.pretrained import hub, importer, timm
 from effnet_jax.pretrained.sources import Settings
-from effnet_jax.training.weights_file import Loaded
 
 _INTERPOLATIONS = ("bicubic", "bilinear")
 

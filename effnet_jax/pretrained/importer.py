@@ -16,6 +16,7 @@ from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.errors import UserError
 from effnet_jax.models import layers
 from effnet_jax.models.channels import adapted_constants
+from effnet_jax.models.loaded import Loaded
 from effnet_jax.pretrained import readers, timm
 from effnet_jax.pretrained.labels import IMAGENET_CLASSES, class_names
 from effnet_jax.pretrained.matching import Match, looks_like, match
@@ -23,8 +24,6 @@ from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.sources import Settings, Source, Tensors
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
 from effnet_jax.process import environment
-from effnet_jax.training import checkpoint
-from effnet_jax.training.weights_file import Loaded
 
 MAX_NAMES_SHOWN, FEW_NAMES = 20, 2
 
@@ -52,7 +51,7 @@ class Imported:
     other: bool
 
     def loaded(self) -> Loaded:
-        """Returns what `checkpoint.load` would, after `write`; a `Classifier` can be made of it."""
+        """Returns what `checkpoint.load` gives of a checkpoint; a `Classifier` can be made of it."""
         return Loaded(self.variables, self.metadata, step=0, ema=self.ema)
 
     def report(self) -> str:
@@ -140,22 +139,6 @@ def import_weights(
         ema=held.ema,
         other=held.other,
     )
-
-
-def write(imported: Imported, folder: pathlib.Path) -> None:
-    """Writes a checkpoint that every command of this project takes as `--checkpoint`.
-
-    Raises:
-      UserError: `folder` holds something already, or cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made a folder ({error.strerror})") from error
-    if occupied:
-        raise UserError(f"{folder} is not empty; give another --output or remove it first")
-    checkpoint.write(folder, imported.variables, imported.metadata)
 
 
 def _refusal(path: pathlib.Path, source_name: str, model: str, tensors: Tensors, matched: Match) -> str:

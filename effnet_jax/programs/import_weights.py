@@ -43,6 +43,7 @@ CROP = flags.DEFINE_float(
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
+    from effnet_jax.inference import writing
     from effnet_jax.pretrained import importer
 
     imported = importer.import_weights(
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
         num_classes=NUM_CLASSES.value, class_names_file=CLASS_NAMES.value,
         resolution=SIDE.value, crop_fraction=CROP.value, weights=TAKE.value,
     )  # fmt: skip
-    importer.write(imported, pathlib.Path(OUTPUT.value))
+    writing.write(imported, pathlib.Path(OUTPUT.value))
     print(imported.report(), OUTPUT.value, sep="\n")
 
 

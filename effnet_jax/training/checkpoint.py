@@ -19,10 +19,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from effnet_jax.errors import UserError
-from effnet_jax.pretrained import hub
+from effnet_jax.models.loaded import Loaded
+from effnet_jax.pretrained import hub, hub_model
 from effnet_jax.training import weights_file
 from effnet_jax.training.state import TrainState, joined
-from effnet_jax.training.weights_file import Loaded
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -266,8 +266,6 @@ def _pretrained(path: str | pathlib.Path, weights: str) -> Loaded | None:
     files = hub.in_folder(found)
     if files is None and (found.exists() or not hub.is_name(str(path))):
         return None
-    from effnet_jax.pretrained import hub_model  # which writes checkpoints by this module
-
     return hub_model.by_name(str(path), weights) if files is None else hub_model.load(files, weights)
 
 

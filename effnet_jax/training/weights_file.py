@@ -3,10 +3,8 @@
 The file is safetensors: arrays under "params/..." and "batch_stats/...", the metadata as JSON in the header.
 """
 
-import dataclasses
 import json
 import pathlib
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -14,27 +12,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from effnet_jax import safetensors
 from effnet_jax.errors import UserError
+from effnet_jax.models.loaded import Loaded
 
 SUFFIX = ".safetensors"
 _SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "weights"
 _HEADER = "effnet_jax"  # the header's entry that makes a file one of ours
-
-
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A trained model read for inference.
-
-    Attributes:
-      variables: {"params", "batch_stats"}.
-      metadata: model, preprocessing, class names and how it came about.
-      step: updates done.
-      ema: whether `variables` are the moving averages.
-    """
-
-    variables: dict[str, Any]
-    metadata: dict[str, Any]
-    step: int
-    ema: bool
 
 
 def names() -> list[str]:

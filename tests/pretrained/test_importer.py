@@ -14,6 +14,7 @@ import effnet_jax
 from effnet_jax import create_model
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
+from effnet_jax.inference import writing
 from effnet_jax.pretrained import importer, keras, labels
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.variables import variables
@@ -123,7 +124,7 @@ def test_the_normalization_of_a_keras_model_of_ones_own():
 
 
 def test_an_imported_checkpoint_is_an_ordinary_one(weight_file, tmp_path):
-    importer.write(importer.import_weights("timm", weight_file, "tf_efficientnet_b0"), tmp_path / "out")
+    writing.write(importer.import_weights("timm", weight_file, "tf_efficientnet_b0"), tmp_path / "out")
     net = effnet_jax.load(tmp_path / "out")
     assert net.labels == tuple("0123456789")
     assert net.resolution == 224
@@ -203,9 +204,9 @@ def test_a_full_folder_is_left_alone(weight_file, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
-        importer.write(imported, tmp_path / "out")
+        writing.write(imported, tmp_path / "out")
     with pytest.raises(UserError, match="cannot be made"):
-        importer.write(imported, weight_file / "out")
+        writing.write(imported, weight_file / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 

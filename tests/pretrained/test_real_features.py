@@ -32,12 +32,13 @@ def test_nearest_centroids_of_a_few_images_classify_the_rest(tmp_path):
     if not weights or not folder:
         pytest.skip("EFFNET_JAX_B4_WEIGHTS and EFFNET_JAX_IMAGE_FOLDER are not set")
     import effnet_jax
+    from effnet_jax.inference import writing
     from effnet_jax.pretrained import importer
 
     missing = r"^blocks\.6\.1\.conv_pwl?\.weight$|^classifier\."
     options = {"allow_missing": missing, "resolution": 160, "crop_fraction": 1.0}
     imported = importer.import_weights("timm", pathlib.Path(weights), "tf_efficientnet_b4", **options)
-    importer.write(imported, tmp_path / "b4")
+    writing.write(imported, tmp_path / "b4")
     net = effnet_jax.load(tmp_path / "b4")
 
     train, train_labels = embed_split(net, pathlib.Path(folder) / "train", TRAIN_IMAGES_PER_CLASS)

@@ -10,6 +10,7 @@ import effnet_jax
 from effnet_jax.architecture import baselines, catalog
 from effnet_jax.errors import UserError
 from effnet_jax.export import timm_weights
+from effnet_jax.inference import writing
 from effnet_jax.pretrained import importer
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.variables import variables
@@ -82,7 +83,7 @@ def test_every_tensor_arrives(model, source_name, tmp_path):
 
 
 def test_an_imported_baseline_is_an_ordinary_checkpoint(tmp_path):
-    importer.write(imported(tmp_path, tensors_of("resnet50"), "resnet50"), tmp_path / "out")
+    writing.write(imported(tmp_path, tensors_of("resnet50"), "resnet50"), tmp_path / "out")
     net = effnet_jax.load(tmp_path / "out")
     assert (net.resolution, net.preprocess.crop_fraction, net.labels) == (224, 0.875, tuple("0123456789"))
     net.preprocess = type(net.preprocess)(**{**net.metadata["preprocess"], "resolution": 32})
