@@ -7,8 +7,12 @@ measured.
 Result: not measured yet.
 
 RMSProp with momentum and decay 0.9, linear warm-up, then exponential decay: what takes 350 epochs there, 5 of warm-up
-and 0.97 each 2.4 epochs, takes 35 here. b0_cifar10_depth.py, _width.py, _resolution.py and _compound.py scale it as
-configs/study_single_axis.py has it.
+and 0.97 each 2.4 epochs, takes 35 here. With an argument it is scaled as in Table 7 of the paper:
+
+    b0_cifar10.py:depth      18,823,666 parameters  275.2 M MACs an image at 32 px, head map 4x4
+    b0_cifar10.py:width      15,587,330 parameters  241.1 M MACs an image at 32 px, head map 4x4
+    b0_cifar10.py:resolution  4,020,358 parameters  249.3 M MACs an image at 64 px, head map 8x8
+    b0_cifar10.py:compound   10,711,602 parameters  352.1 M MACs an image at 42 px, head map 6x6
 """
 
 import ml_collections
@@ -17,7 +21,7 @@ from configs import cifar100, study_single_axis
 from effnet_jax.study import members
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(axis: str = "baseline") -> ml_collections.ConfigDict:
     config = cifar100.get_config("efficientnet_b0")
     config.model.num_classes = 10
     config.dataset.name = "cifar10"
@@ -25,10 +29,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.warmup_epochs = 0.5
     config.optimizer.decay_rate = 0.97
     config.optimizer.decay_epochs = 0.24
-    return config
-
-
-def scaled(name: str) -> ml_collections.ConfigDict:
-    """Returns the config scaled as the member `name` of configs/study_single_axis.py."""
-    config = get_config()
-    return members.scaled(config, members.member(name, study_single_axis.get_config().study, config))
+    study = study_single_axis.get_config().study
+    return members.scaled(config, members.member(axis, study, config))

@@ -11,6 +11,12 @@ from effnet_jax import config
 from effnet_jax.errors import UserError, did_you_mean
 
 PACKAGE = "configs"
+# Names of 0.1 that are arguments of another file now.
+REPLACED = {
+    **{f"b{number}_cifar100": f"cifar100:efficientnet_b{number}" for number in range(1, 8)},
+    **{f"{name}_cifar100": f"cifar100:{name}" for name in ("resnet50", "resnet152", "densenet201")},
+    **{f"b0_cifar10_{axis}": f"b0_cifar10:{axis}" for axis in ("depth", "width", "resolution", "compound")},
+}
 _HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -36,6 +42,10 @@ def find(wanted: str) -> str:
     path, colon, argument = wanted.partition(":")
     if not pathlib.Path(path).is_file():
         name = pathlib.Path(path.removesuffix(".py"))
+        if name.name in REPLACED:
+            file, _, argument = REPLACED[name.name].partition(":")
+            print(f"{name.name} is now {shown(file)}:{argument}; the old name will go", file=sys.stderr)
+            path, colon, name = file, ":", pathlib.Path(file)
         if name.name not in names() or str(name.parent) not in (".", PACKAGE):
             near = did_you_mean(name.name, names())
             raise UserError(f"there is no config file {path}{near}; give a file, or a name such as b0_cifar100")

@@ -18,7 +18,7 @@ from flax.traverse_util import unflatten_dict
 
 import effnet_jax
 from configs import b0_cifar10, cifar100, default, results, study_family
-from effnet_jax import config
+from effnet_jax import config, config_files
 from effnet_jax.architecture import baselines, catalog, scaling
 from effnet_jax.data import datasets
 from effnet_jax.data.sets import folder_layout, registry
@@ -41,6 +41,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # All but results.py, which names others of them and is no run.
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "results"))
 SHARED = ("cifar100", "default")  # what others start from
+# Arguments of files that make several runs.
+ARGUMENTS = {
+    "cifar100": [*(f"efficientnet_b{number}" for number in range(1, 8)), "resnet50", "resnet152", "densenet201"],
+    "b0_cifar10": ["depth", "width", "resolution", "compound"],
+}
+WITH_ARGUMENTS = [f"{file}:{argument}" for file, arguments in ARGUMENTS.items() for argument in arguments]
+NAMES = [*FILES, *WITH_ARGUMENTS]
 BATCH = 8
 SLIVER = 0.02  # of B0's width: eight channels everywhere, so that blocks fit whatever lies between them
 MOST_PIXELS = 32
@@ -50,19 +57,20 @@ QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level":
 
 
 def module_of(name):
-    return importlib.import_module(f"configs.{name}")
+    return importlib.import_module(f"configs.{name.partition(':')[0]}")
 
 
 def run_of(name):
     """The config of a run: of the baseline's where the file is a search or a study."""
-    found = module_of(name).get_config()
+    _, colon, argument = name.partition(":")
+    found = module_of(name).get_config(*[argument] * bool(colon))
     return found.train if "train" in found else found
 
 
 def distinct_runs():
     """A file for each different run; those of searches and studies are mostly those of other files."""
     found = {}
-    for name in FILES:
+    for name in NAMES:
         if name != "default":  # its 32 pixels end at a 1x1 map, which is refused
             found.setdefault(json.dumps(config.as_json(run_of(name))), name)
     return list(found.values())
@@ -76,7 +84,7 @@ def count(run):
     return arch.count(run.dataset.resolution, model.num_classes)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_builds_and_passes(name):
     config.check(run_of(name))
     assert module_of(name).__doc__
@@ -97,6 +105,23 @@ def test_its_docstring_gives_the_command_and_for_a_run_cost_and_result(name):
     if duration:
         images = registry.info(run.dataset.name).split_sizes["train"] - run.dataset.validation_examples
         assert duration.groups() == (str(run.num_epochs), f"{images:,}")
+
+
+@pytest.mark.parametrize("name", WITH_ARGUMENTS)
+def test_the_docstring_gives_the_cost_of_each_argument(name):
+    run, (file, _, argument) = run_of(name), name.partition(":")
+    counts = count(run)
+    row = f"{counts.parameters:,} parameters {counts.macs / 1e6:,.1f} M MACs an image at {run.dataset.resolution} px,"
+    said = " ".join(module_of(name).__doc__.split())
+    assert f"{argument} {row}" in said
+    assert f"--config configs/{file}.py" in said
+
+
+@pytest.mark.parametrize(("old", "new"), config_files.REPLACED.items())
+def test_an_old_name_still_does_and_says_its_new_one(old, new, capsys):
+    assert config.flatten(effnet_jax.get_config(old)) == config.flatten(run_of(new))
+    file, _, argument = new.partition(":")
+    assert f"{old} is now configs/{file}.py:{argument}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name, _ in results.get_config().runs])
@@ -224,7 +249,7 @@ def test_the_models_on_cifar100_share_one_recipe_that_is_the_studys():
     recipe = config.flatten(cifar100.get_config())
     study = study_family.get_config()
     for name in set(study.study.members) - {"b0"}:  # b0_cifar100.py is tuned for a run of its own
-        run = module_of(f"{name}_cifar100").get_config()
+        run = run_of(f"cifar100:{study.study.members[name].model}")
         different = {key for key, value in config.flatten(run).items() if value != recipe[key]}
         assert different <= {"model.name", "model.stage_strides", "dataset.resolution"}
         expected = scaled(study.train, member(name, study.study, study.train))
@@ -234,7 +259,7 @@ def test_the_models_on_cifar100_share_one_recipe_that_is_the_studys():
 def test_the_variants_on_cifar10_are_those_of_table_7():
     recipe = config.flatten(b0_cifar10.get_config())
     for name, (depth, width, resolution) in published.SINGLE_AXIS_SCALES.items():
-        run = config.flatten(module_of("b0_cifar10" if name == "baseline" else f"b0_cifar10_{name}").get_config())
+        run = config.flatten(run_of("b0_cifar10" if name == "baseline" else f"b0_cifar10:{name}"))
         assert (run["model.depth_multiplier"], run["model.width_multiplier"]) == (depth, width)
         assert run["dataset.resolution"] == round(32 * resolution)
         scales = ("model.depth_multiplier", "model.width_multiplier", "dataset.resolution")

@@ -92,7 +92,8 @@ def workdir(flag: flags.FlagHolder, config: flags.FlagHolder) -> pathlib.Path:
 
 
 def _stem(config: flags.FlagHolder) -> str:
-    return pathlib.Path(flags.FLAGS[config.name].config_filename.split(":")[0]).stem
+    file, _, argument = flags.FLAGS[config.name].config_filename.partition(":")
+    return "_".join(filter(None, (pathlib.Path(file).stem, argument)))
 
 
 class StudyFlags:

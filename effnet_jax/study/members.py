@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import ml_collections
 
 from effnet_jax.architecture import baselines, catalog
-from effnet_jax.errors import UserError
+from effnet_jax.errors import UserError, did_you_mean
 
 AXES = ("depth", "width", "resolution")
 STEP = 0.005  # between the multipliers that are tried when matching MACs
@@ -66,6 +66,9 @@ def members(study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) 
 
 def member(name: str, study: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> Member:
     """Returns one of them; see `members`."""
+    if name not in study.members:
+        near = did_you_mean(name, study.members)
+        raise UserError(f"the study has no member {name!r}{near}; it has {', '.join(study.members)}")
     row = study.members[name]
     given = {axis: float(row[axis]) for axis in AXES}
     if min(*given.values(), row.learning_rate) <= 0:
