@@ -26,6 +26,9 @@ RESUME_FROM = flags.DEFINE_string(
 PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps", None, "FIRST:LAST: Write a trace of these steps into the workdir. Default: none."
 )
+TRACK = flags.DEFINE_list(
+    "track", [], "NAME,...: Also send the figures to wandb (Weights & Biases) or mlflow. Default: none."
+)
 CLUSTER = cli.ClusterFlags()
 
 
@@ -55,7 +58,7 @@ def _more() -> dict[str, Any]:
         steps = tuple(map(int, match.groups())) if match else (0, 0)
         if steps[0] >= steps[1]:
             raise UserError(f"--profile_steps is FIRST:LAST, such as 100:110, not {PROFILE_STEPS.value!r}")
-    return {"resume_from": RESUME_FROM.value, "profile_steps": steps}
+    return {"resume_from": RESUME_FROM.value, "profile_steps": steps, "track": TRACK.value}
 
 
 PROGRAM = cli.Program(main, needed=(CONFIG,))

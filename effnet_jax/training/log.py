@@ -1,33 +1,37 @@
-"""What a run tells: lines or a progress bar for a person, metrics.jsonl and TensorBoard for programs."""
+"""What a run tells: lines or a progress bar for a person, metrics.jsonl and trackers for programs."""
 
 import collections
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
-import tensorboardX
 import tqdm
 
 from effnet_jax.process import distributed
 from effnet_jax.process.runtime import MAX_QUEUED_DISPATCHES
 from effnet_jax.training.metrics import MetricsFile
+from effnet_jax.training.trackers import Tracker
 
 
 class RunLog:
     """The voices of one run. Only process 0 speaks and writes; elsewhere every call is silent."""
 
-    def __init__(self, workdir: pathlib.Path, first_step: int, num_train_steps: int):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        first_step: int,
+        num_train_steps: int,
+        open_trackers: Callable[[], list[Tracker]],
+    ):
         self._speaks = distributed.is_first()
         self._queued: collections.deque[jax.Array] = collections.deque()
         self._images, self._since = 0, time.perf_counter()
         if not self._speaks:
             return
         self._metrics = MetricsFile(workdir / "metrics.jsonl", first_step)
-        self._tensorboard = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=first_step + 1, flush_secs=10
-        )
+        self._trackers = open_trackers()
         self._bar = tqdm.tqdm(
             total=num_train_steps,
             initial=first_step,
@@ -63,12 +67,12 @@ class RunLog:
         return self._images / max(time.perf_counter() - self._since, 1e-9)
 
     def record(self, step: int, epoch: float, split: str, figures: Mapping[str, float]) -> None:
-        """Writes one event to metrics.jsonl and TensorBoard and shows it."""
+        """Writes one event to metrics.jsonl and the trackers and shows it."""
         if not self._speaks:
             return
         self._metrics.append({"step": step, "epoch": round(epoch, 4), "split": split, **figures})
-        for key, value in figures.items():
-            self._tensorboard.add_scalar(f"{split}/{key}", value, step)
+        for tracker in self._trackers:
+            tracker.record(step, split, figures)
         shown = "  ".join(f"{key} {_short(key, value)}" for key, value in figures.items() if key != "count")
         self.say(f"step {step:>6}  epoch {epoch:6.2f}  {split:<10}  {shown}")
         if split == "train":
@@ -81,7 +85,8 @@ class RunLog:
         if self._speaks:
             self._bar.close()
             self._metrics.close()
-            self._tensorboard.close()
+            for tracker in self._trackers:
+                tracker.close()
 
 
 def _short(key: str, value: float) -> str:

@@ -1,9 +1,10 @@
 """Training from a config to results on disk."""
 
 import contextlib
+import functools
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
@@ -11,7 +12,7 @@ import ml_collections
 from effnet_jax import config as config_lib
 from effnet_jax.errors import UserError
 from effnet_jax.process import atomic, distributed, environment, heap
-from effnet_jax.training import curves, workdir
+from effnet_jax.training import curves, trackers, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints, newest
 from effnet_jax.training.log import RunLog
 from effnet_jax.training.profiling import StepTrace
@@ -27,6 +28,7 @@ def train_and_evaluate(
     overwrite: bool = False,
     resume_from: str | pathlib.Path | None = None,
     profile_steps: tuple[int, int] | None = None,
+    track: Sequence[str] = (),
     on_training: Callable[[float], None] = lambda seconds: None,
     on_validation: Callable[[int, float], None] = lambda step, accuracy: None,
 ) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def train_and_evaluate(
       resume_from: another run, at whose newest checkpoint this one begins: with its weights, averages, optimiser state
         and step. The config may differ in what that state does not depend on, as the learning rate.
       profile_steps: (first, last) steps of which a trace is written; see `profiling.StepTrace`.
+      track: where figures go beside metrics.jsonl and TensorBoard: "wandb", "mlflow".
       on_training: called whenever training is logged, with the seconds that all steps take at the speed of the last.
       on_validation: called with the step and the better of raw and EMA accuracy after each validation; what it
         raises ends the run, which can be gone on with.
@@ -54,6 +57,7 @@ def train_and_evaluate(
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     config_lib.check(config)
+    trackers.check(track)
     workdir.check(folder, config, overwrite)
     results_file = folder / workdir.RESULTS
     longer = workdir.changed_length(folder, config)
@@ -69,7 +73,8 @@ def train_and_evaluate(
         checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
         run = stack.enter_context(contextlib.closing(Run(config, folder, setup, checkpoints, resume_from, longer)))
         trace = stack.enter_context(contextlib.closing(StepTrace(profile_steps, folder)))
-        with RunLog(folder, run.step, setup.plan.num_train_steps) as log:
+        open_all = functools.partial(trackers.open_trackers, track, folder, config_lib.flatten(config), run.step)
+        with RunLog(folder, run.step, setup.plan.num_train_steps, open_all) as log:
             for line in _announcement(config, setup, run):
                 log.say(line)
             run.train(log, stop, trace, on_training, on_validation)
