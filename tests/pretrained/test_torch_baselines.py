@@ -74,7 +74,7 @@ def test_every_tensor_arrives(model, source_name, tmp_path):
     total = sum(leaf.sum(dtype=np.float64) for leaf in jax.tree.leaves(found.variables))
     assert total == pytest.approx(sum(array.sum(dtype=np.float64) for array in tensors.values()), rel=1e-6)
     assert found.metadata["model"] == {
-        "name": model, "num_classes": NUM_CLASSES, "padding": "SYMMETRIC", "bn_epsilon": 1e-5,
+        "name": model, "num_classes": NUM_CLASSES, "in_channels": 3, "padding": "SYMMETRIC", "bn_epsilon": 1e-5,
     }  # fmt: skip
     stem = "features.conv0.weight" if model == "densenet201" else "conv1.weight"
     np.testing.assert_array_equal(
