@@ -9,7 +9,7 @@ import pytest
 # Pinned pieces keep the free ones apart; one large free piece is what a step wants back.
 FRAGMENTED = """
 import ctypes
-from effnet_jax import heap
+from effnet_jax.process import heap
 heap.tune()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -53,7 +53,7 @@ def test_fragments_are_retired_and_large_pieces_are_not(allocator, monkeypatch):
 
 WORKSPACES = """
 import ctypes
-from effnet_jax import heap
+from effnet_jax.process import heap
 heap.tune()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 LOOP = """
-from effnet_jax import runtime
+from effnet_jax.process import runtime
 runtime.prepare_process()
 import jax, jax.numpy as jnp
 loop = jax.jit(lambda x: jax.lax.fori_loop(0, 100, lambda i, x: x * 1.5 + 1, x))

@@ -82,7 +82,7 @@ def test_a_cache_that_cannot_be_written_stops_nobody(nothing_known, monkeypatch)
 
 
 START = f"""
-from effnet_jax import runtime
+from effnet_jax.process import runtime
 runtime._flags = lambda: {{"{UNKNOWN}": 1}}
 runtime.prepare_process()
 import jax

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Imported by the script before it tunes its process, so nothing here may import JAX.
 DIGITS = """
-from effnet_jax import scaling
+from effnet_jax.architecture import scaling
 from tests import short
 def get_config():
     scaling.round_repeats = short.two_blocks
@@ -32,7 +32,7 @@ def get_config():
 """
 STREAMED = """
 from configs import default
-from effnet_jax import baselines
+from effnet_jax.architecture import baselines
 def get_config():
     baselines.RESNET_BLOCKS["resnet50"] = (1,)
     config = default.get_config()

@@ -154,7 +154,7 @@ def with_two_workers(name, body):
     script = f"""
 import time
 import jax
-from effnet_jax import sharding
+from effnet_jax.process import sharding
 from effnet_jax.data import datasets, streaming
 if __name__ == "__main__":
     split = datasets.load({name!r}, **{OPTIONS | {"num_workers": 2}}).splits["train"]
