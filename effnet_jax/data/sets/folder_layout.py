@@ -43,8 +43,7 @@ class Layout:
         """Returns a sentence that counts by kind the files that are not taken; nothing where there are none."""
         if not self.left_out:
             return ""
-        kinds = image_files.count_by_kind(self.path, self.left_out)
-        return f"{len(self.left_out)} files in {self.path} are left out: {kinds}"
+        return f"left out of {self.path}: {image_files.count_by_kind(self.path, self.left_out)}"
 
     def say_left_out(self) -> None:
         """Prints that sentence on stderr."""
@@ -77,13 +76,13 @@ def find(name: str) -> Layout:
         )
     for split, folder in folders.items():
         _check_same_classes(folders[_TRAIN], class_names, folder, classes[split])
-    found, left_out = {}, []
+    contents, left_out = {}, []
     for split, folder in folders.items():
         listings = [image_files.list_folder(folder / class_name) for class_name in class_names]
-        found[split] = tuple((file, label) for label, listing in enumerate(listings) for file in listing.images)
+        contents[split] = tuple((file, label) for label, listing in enumerate(listings) for file in listing.images)
         left_out += [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and _is_visible(entry)]
         left_out += [file for listing in listings for file in listing.left_out]
-    return Layout(path, class_names, found, tuple(left_out))
+    return Layout(path, class_names, contents, tuple(left_out))
 
 
 def _split_folders(path: Path) -> dict[str, Path]:

@@ -139,7 +139,7 @@ def test_other_files_are_counted_by_kind_and_hidden_ones_do_not_matter(path, cap
         found = load(path, streaming=streaming)
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
         assert line == (
-            f"effnet_jax: 7 files in {path} are left out: 2 .heic, 1 .txt, 1 broken link(s) (train/ape/away.txt), "
+            f"effnet_jax: left out of {path}: 2 .heic, 1 .txt, 1 broken link(s) (train/ape/away.txt), "
             "1 image(s) in no class folder, 1 link(s) to folders (train/ape/folder), 1 without an extension"
         )
         assert sizes(found) == sizes(expected)
