@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint on the data set it was trained on.
+"""Evaluates a checkpoint, on the data set it was trained on or on another one.
 
 `--help` says how. The program itself is effnet_jax/programs/evaluate.py.
 """

@@ -1,4 +1,4 @@
-"""Exports a model as StableHLO.
+"""Exports a model as StableHLO or ONNX.
 
 `--help` says how. The program itself is effnet_jax/programs/export.py.
 """

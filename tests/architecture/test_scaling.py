@@ -12,7 +12,6 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from effnet_jax import create_model
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
-from effnet_jax.models import layers
 
 # Published: trainable parameters (torchvision's num_params for B0-B7), BatchNorm statistics, multiply-adds in G.
 PUBLISHED = {
@@ -186,18 +185,9 @@ def xla_macs(equation) -> float:
     return jax.jit(call).lower(lhs, rhs).cost_analysis()["flops"] / 2
 
 
-def plain(x, kernel, stride, padding, groups=1):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
-    )
-
-
-def test_macs_agree_with_xla(monkeypatch):
-    """All convolutions and matrix products of the traced module, those with formulations of our own as plain ones."""
-    monkeypatch.setattr(layers, "depthwise_conv", lambda x, *rest: plain(x, *rest, groups=x.shape[3]))
-    monkeypatch.setattr(layers, "dense_conv", plain)
-    monkeypatch.setattr(layers, "gated_pointwise_conv", lambda x, gates, kernel: plain(x, kernel, 1, "SAME"))
-    model = create_model("efficientnet_b0")
+def test_macs_agree_with_xla():
+    """All convolutions and matrix products of the traced module."""
+    model = create_model("efficientnet_b0", ops="plain")
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)

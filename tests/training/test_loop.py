@@ -14,7 +14,8 @@ import pytest
 
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.training import checkpoint, evaluation, loop, statistics
+from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
+from effnet_jax.training import checkpoint, loop, statistics
 from effnet_jax.training.loop import train_and_evaluate
 from tests import conftest
 from tests.short import two_blocks
@@ -154,11 +155,11 @@ def test_without_validation_every_image_is_trained_on_and_the_last_averages_are_
     assert (results["selected_step"], results["selected_weights"]) == (6, "ema")
     assert results["test"] == results["last"]["test"]
     assert {record["split"] for record in metrics_of(tmp_path)} == {"train", "test"}
-    again = evaluation.evaluate_checkpoint(tmp_path)
+    again = evaluate_checkpoint(tmp_path)
     assert again["ema"] and again["accuracy"] == results["test"]["ema_accuracy"]
     assert again["loss"] == pytest.approx(results["test"]["ema_loss"], rel=1e-5)
     with pytest.raises(UserError, match=r"of digits no validation images were held out .*: choose train or test"):
-        evaluation.evaluate_checkpoint(tmp_path, "validation")
+        evaluate_checkpoint(tmp_path, "validation")
     assert (tmp_path / "curves.png").is_file()
 
 

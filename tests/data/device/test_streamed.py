@@ -155,7 +155,8 @@ def with_two_workers(name, body):
 import time
 import jax
 from effnet_jax.process import sharding
-from effnet_jax.data import datasets, streaming
+from effnet_jax.data import datasets
+from effnet_jax.data.device import streamed
 if __name__ == "__main__":
     split = datasets.load({name!r}, **{OPTIONS | {"num_workers": 2}}).splits["train"]
     source = streamed.StreamedSource(split, sharding.data_mesh())

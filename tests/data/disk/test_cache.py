@@ -90,7 +90,7 @@ def test_names_that_begin_alike_are_told_apart(tmp_path):
 def test_a_killed_writer_leaves_nothing_that_looks_whole(tmp_path, victim):
     code = (
         "import os, signal\n"
-        "from effnet_jax.data import cache\n"
+        "from effnet_jax.data.disk import cache\n"
         "from tests.data.disk.test_cache import make\n"
         f"os.{victim} = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"cache.write(cache.root({str(tmp_path)!r}) / 'x-1', make())"
