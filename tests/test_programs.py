@@ -135,6 +135,13 @@ def test_what_is_needed_is_named(name):
 
 
 @pytest.mark.parametrize("name", programs.NAMES)
+def test_an_option_without_its_value_is_named(name):
+    option = next(option for option, value in described(name)[2].items() if value != "switch")
+    said = error_of(script(name, f"--{option}"))
+    assert f"--{option} is given without a value: " in said
+
+
+@pytest.mark.parametrize("name", programs.NAMES)
 def test_a_misspelt_option_brings_the_nearest_one(name):
     lines = python("-c", MISSPELL, name).stdout.splitlines()
     assert len(lines) == len(described(name)[2])

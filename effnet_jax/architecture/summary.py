@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from effnet_jax.architecture import baselines, catalog, scaling
-from effnet_jax.architecture.description import Counts, LayerCount
+from effnet_jax.architecture.description import IN_CHANNELS, Counts, LayerCount
 from effnet_jax.errors import UserError
 
 BYTES_PER_VALUE = 4  # float32
@@ -39,6 +39,7 @@ class Summary:
       width_multiplier, depth_multiplier: of B0, the named model's own included, or of the named baseline; None for a
         baseline as published.
       counts: per layer; see `Architecture.count`.
+      in_channels: channels of an image.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Summary:
     width_multiplier: float | None
     depth_multiplier: float | None
     counts: Counts
+    in_channels: int
 
     def stages(self) -> list[list[LayerCount]]:
         """Returns the layers grouped by stage: stem, stages of blocks, head, classifier."""
@@ -60,6 +62,7 @@ def summarize(
     num_classes: int = 1000,
     width_multiplier: float = 1.0,
     depth_multiplier: float = 1.0,
+    in_channels: int = IN_CHANNELS,
 ) -> Summary:
     """Counts a model.
 
@@ -68,6 +71,7 @@ def summarize(
       resolution: input side in pixels; None takes the published one.
       num_classes: width of the classifier.
       width_multiplier, depth_multiplier: further scaling on top of the named model's own.
+      in_channels: channels of an image.
 
     Raises:
       UserError: an unknown model or impossible numbers.
@@ -76,14 +80,15 @@ def summarize(
     resolution = published.resolution if resolution is None else resolution
     if resolution < 1 or num_classes < 1:
         raise UserError(f"resolution and num_classes must be positive, got {resolution} and {num_classes}")
-    counts = catalog.architecture(model, width_multiplier, depth_multiplier).count(resolution, num_classes)
+    arch = catalog.architecture(model, width_multiplier, depth_multiplier, in_channels=in_channels)
+    counts = arch.count(resolution, num_classes)
     width, depth = width_multiplier, depth_multiplier
     if model in baselines.NAMES and width == depth == 1:
         width = depth = None
     if model in scaling.FAMILY:
         width = scaling.FAMILY[model].width_multiplier * width_multiplier
         depth = scaling.FAMILY[model].depth_multiplier * depth_multiplier
-    return Summary(model, resolution, num_classes, width, depth, counts)
+    return Summary(model, resolution, num_classes, width, depth, counts, in_channels)
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -150,7 +155,8 @@ def as_table(summary: Summary, batch_size: int, blocks: bool = True) -> str:
         f"activations           {counts.activations:,} values an image; {megabytes:,.0f} MiB in float32 "
         f"at batch size {batch_size} (outputs of convolutions and classifier)",
     )
-    title = f"{summary.model}: {summary.resolution} x {summary.resolution} x 3, {summary.num_classes} classes"
+    title = f"{summary.model}: {summary.resolution} x {summary.resolution} x {summary.in_channels}, "
+    title += f"{summary.num_classes} classes"
     if summary.width_multiplier is not None:
         title += f", width x{summary.width_multiplier:g}, depth x{summary.depth_multiplier:g}"
     return "\n".join([title, "", *_aligned(header, rows, left=2), "", *totals, "", *NOTES])
@@ -175,9 +181,11 @@ def family(
     num_classes: int = 1000,
     width_multiplier: float = 1.0,
     depth_multiplier: float = 1.0,
+    in_channels: int = IN_CHANNELS,
 ) -> list[Summary]:
     """Returns `summarize` of every model of the family; arguments as there."""
-    return [summarize(model, resolution, num_classes, width_multiplier, depth_multiplier) for model in scaling.FAMILY]
+    options = (resolution, num_classes, width_multiplier, depth_multiplier, in_channels)
+    return [summarize(model, *options) for model in scaling.FAMILY]
 
 
 def family_json(summaries: Sequence[Summary]) -> list[dict[str, Any]]:

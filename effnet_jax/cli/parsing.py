@@ -12,6 +12,7 @@ from effnet_jax.cli.options import CONFIG, Program
 from effnet_jax.errors import UserError, did_you_mean
 
 _CONFIG = re.compile(rf"--?{CONFIG}")
+_NO_VALUE = re.compile(r"Missing value for flag -*(\w+)")  # absl's words
 _OVERRIDE = re.compile(rf"--?(?:no)?{CONFIG}\.(.+)")
 
 
@@ -41,6 +42,10 @@ def parse(name: str, program: Program, argv: Sequence[str]) -> list[str]:
         if error.flagname.startswith(f"{CONFIG}."):
             _check_needed(program)
         raise UserError(_unknown_option(error.flagname, name, argv)) from error
+    except flags.Error as error:
+        if match := _NO_VALUE.match(str(error)):
+            raise UserError(f"--{match[1]} is given without a value: {_as_phrase(page.text_of(match[1]))}") from error
+        raise
     except (KeyError, AttributeError) as error:  # ml_collections: an override of a key that is not there
         _check_overrides(argv)
         raise error

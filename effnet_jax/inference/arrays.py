@@ -10,17 +10,22 @@ from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint
 
 
-def of_model(name: str, num_classes: int, width_multiplier: float, depth_multiplier: float) -> str:
+def of_model(name: str, num_classes: int, width_multiplier: float, depth_multiplier: float, in_channels: int) -> str:
     """Returns names, shapes and sizes of the parameters and BatchNorm statistics of a model; computes nothing.
 
     Raises:
       UserError: an unknown name or impossible multipliers.
     """
     model = create_model(
-        name, num_classes, width_multiplier=width_multiplier, depth_multiplier=depth_multiplier, allow_1x1_map=True
+        name,
+        num_classes,
+        width_multiplier=width_multiplier,
+        depth_multiplier=depth_multiplier,
+        allow_1x1_map=True,
+        in_channels=in_channels,
     )
     # No shape depends on the size of the images.
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, 64, 64, in_channels), jnp.float32)
     variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
     return parameter_overview.get_parameter_overview(variables, include_stats=False)
 

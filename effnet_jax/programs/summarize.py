@@ -24,6 +24,7 @@ RESOLUTION = flags.DEFINE_integer("resolution", None, "PIXELS: Side of the image
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "CLASSES: Width of the classifier.", lower_bound=1)
 WIDTH = flags.DEFINE_float("width_multiplier", 1.0, "X: On top of the named model's own; of DenseNet's growth rate.")
 DEPTH = flags.DEFINE_float("depth_multiplier", 1.0, "X: On top of the named model's own; blocks are rounded up.")
+CHANNELS = flags.DEFINE_integer("in_channels", 3, "CHANNELS: Of an image.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "IMAGES: Batch size for the activation memory.", lower_bound=1)
 BLOCKS = flags.DEFINE_bool("blocks", True, "Show every block and not only the stages.")
 ARRAYS = flags.DEFINE_bool("arrays", False, "Show the name, shape and size of every array.")
@@ -38,19 +39,19 @@ def main(arguments: list[str]) -> None:
     show_arrays = ARRAYS.value or CHECKPOINT.value is not None
     if show_arrays and (JSON.value or MODEL.value == "all"):
         raise UserError("arrays are shown as a table, of one model: leave --json and --model all out")
-    scaling = (RESOLUTION.value, NUM_CLASSES.value, WIDTH.value, DEPTH.value)
+    options = (RESOLUTION.value, NUM_CLASSES.value, WIDTH.value, DEPTH.value, CHANNELS.value)
     if show_arrays:
         from effnet_jax.inference import arrays
 
         if CHECKPOINT.value is not None:
             print(arrays.of_checkpoint(CHECKPOINT.value, WEIGHTS.value))
         else:
-            print(arrays.of_model(MODEL.value, *scaling[1:]))
+            print(arrays.of_model(MODEL.value, *options[1:]))
     elif MODEL.value == "all":
-        family = summary.family(*scaling)
+        family = summary.family(*options)
         print(json.dumps(summary.family_json(family)) if JSON.value else summary.family_table(family))
     else:
-        one = summary.summarize(MODEL.value, *scaling)
+        one = summary.summarize(MODEL.value, *options)
         table = summary.as_table(one, BATCH_SIZE.value, BLOCKS.value)
         print(json.dumps(summary.as_json(one)) if JSON.value else table)
 
