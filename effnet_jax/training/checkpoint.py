@@ -270,7 +270,7 @@ def _pretrained(path: str | pathlib.Path, weights: str) -> Loaded | None:
 
 
 def _read_item(folder: pathlib.Path, item: str, arguments: Any) -> Any:
-    """Reads one item of a step without a manager, which would have opinions about the whole folder."""
+    """Reads one item of a step. A manager would look at the whole folder, and may change it."""
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
         return reader.restore(folder, args=ocp.args.Composite(**{item: arguments}))[item]
 

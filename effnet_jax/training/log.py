@@ -16,7 +16,7 @@ from effnet_jax.training.trackers import Tracker
 
 
 class RunLog:
-    """The voices of one run. Only process 0 speaks and writes; elsewhere every call is silent."""
+    """What one run prints and writes. Only process 0 does so; in the others every call does nothing."""
 
     def __init__(
         self,

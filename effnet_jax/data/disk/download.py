@@ -1,4 +1,4 @@
-"""Original archives: taken from the user's folder, or downloaded; a download that broke off is gone on with."""
+"""Original archives: taken from the user's folder, or downloaded. A download that was cut off goes on where it was."""
 
 import dataclasses
 import hashlib

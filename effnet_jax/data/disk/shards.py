@@ -1,4 +1,4 @@
-"""Writes photographs as the ArrayRecord files of a TFDS dataset; a writing that was killed is gone on with.
+"""Writes photographs as the ArrayRecord files of a TFDS dataset. Writing that was killed goes on where it was.
 
 TFDS's own machinery would write everything twice and start anew each time. The result is the same: features,
 version, names of the files, and `tfds.builder_from_directory` reads it.

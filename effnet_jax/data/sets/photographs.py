@@ -24,7 +24,7 @@ def prepared(
     validation_examples: int,
     decoded_cache: bool,
 ) -> Dataset:
-    """Opens a dataset that TFDS, or we in its stead, prepared; arguments as in `datasets.load`.
+    """Opens a dataset in TFDS's layout; arguments as in `datasets.load`.
 
     Raises:
       UserError: If it is absent or damaged, cannot be written where it must be, or so many examples cannot be
@@ -60,7 +60,7 @@ def folder(
     """Opens the dataset "folder:PATH"; arguments as in `datasets.load` and `hold_out`, layout as in `folder_layout`.
 
     It is normalised as ImageNet is: its own statistics would take a pass over all pixels. An image that cannot be
-    decoded ends the run that meets it, or is found beforehand, once, where such are to be skipped.
+    decoded ends the run that reads it. With `broken_images` "skip" all images are tried once, and it is left out.
 
     Raises:
       UserError: If the folder is not one of classes, or a split would lack a class.
