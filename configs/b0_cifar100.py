@@ -2,9 +2,8 @@
 
 python scripts/train.py --config configs/b0_cifar100.py
 
-Cost: 4,135,648 parameters, 73.6 M MACs an image at 32 px, head map 4x4; 26 epochs of 45,000 images,
-two hours on two cores.
-Result: not measured yet; results/recipes has what was tried on the way.
+Cost: 4,135,648 parameters, 73.6 M MACs an image at 32 px, head map 4x4; 26 epochs of 45,000 images.
+Result: 69.3 % of the test images (one seed; results/recipes), in 2 h 24 min of two cores beside other work.
 
 The paper's recipe is made for 350 epochs of ImageNet. Here the rate falls to 5 % of its peak within 26 epochs, weight
 decay is a hundred times as strong, and the averages follow faster; an 8x8 map is kept up to stage 4.
