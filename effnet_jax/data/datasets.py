@@ -6,6 +6,7 @@ No module here imports JAX, and TFDS and Pillow are imported only when images ha
 import os
 
 from effnet_jax.data.disk import cache
+from effnet_jax.data.disk.descriptions import Prepared
 from effnet_jax.data.sets import any_tfds, digits, folder_layout, registry, tfds_sets
 from effnet_jax.data.sets.splits import Dataset, Split, take_validation
 from effnet_jax.errors import UserError
@@ -77,8 +78,9 @@ def load(
       UserError: If the dataset is unknown, absent or damaged, if it cannot be written where it must be, or if
         so many examples cannot be held out.
     """
-    validates = validation_examples > 0
-    if streams(name, streaming, data_dir, manual_dir):
+    validates, root = validation_examples > 0, cache.root(cache_dir)
+    found = any_tfds.find(name, data_dir, manual_dir) if any_tfds.is_tfds(name) else None
+    if _streams(name, streaming, found):
         from effnet_jax.data.decode.crops import RandomCrop
         from effnet_jax.data.decode.encoded import Reading
         from effnet_jax.data.sets import photographs  # needs Pillow
@@ -91,32 +93,24 @@ def load(
             num_workers=os.cpu_count() if num_workers is None else num_workers,
         )
         if folder_layout.is_folder(name):
-            return photographs.folder(
-                name, cache.root(cache_dir), reading, held_out_fraction, validates, broken_images, decoded_cache
-            )
-        if any_tfds.is_tfds(name):
-            found = any_tfds.find(name, data_dir, manual_dir)
-            return photographs.of_tfds(
-                name, found, cache.root(cache_dir), reading, held_out_fraction, validates, decoded_cache
-            )
-        return photographs.prepared(
-            name, data_dir, manual_dir, cache.root(cache_dir), reading, validation_examples, decoded_cache
-        )
+            return photographs.folder(name, root, reading, held_out_fraction, validates, broken_images, decoded_cache)
+        if found:
+            return photographs.of_tfds(name, found, root, reading, held_out_fraction, validates, decoded_cache)
+        return photographs.prepared(name, data_dir, manual_dir, root, reading, validation_examples, decoded_cache)
     if decoded_cache:
         raise UserError(f"{name} is held decoded anyway: leave config.dataset.decoded_cache off, it is for streaming")
     if folder_layout.is_folder(name):
         from effnet_jax.data.sets import folder  # needs Pillow
 
         side = image_size or resolution
-        return folder.load(name, cache.root(cache_dir), side, held_out_fraction, validates, broken_images)
-    if any_tfds.is_tfds(name):
-        found = any_tfds.find(name, data_dir, manual_dir)
-        return any_tfds.load(name, found, cache.root(cache_dir), held_out_fraction, validates)
+        return folder.load(name, root, side, held_out_fraction, validates, broken_images)
+    if found:
+        return any_tfds.load(name, found, root, held_out_fraction, validates)
     dataset_info = registry.info(name)
     if name == "digits":
         class_names, splits = digits.CLASS_NAMES, digits.load()
     else:
-        cached = tfds_sets.load(dataset_info, data_dir, manual_dir, cache.root(cache_dir))
+        cached = tfds_sets.load(dataset_info, data_dir, manual_dir, root)
         class_names, splits = cached.class_names, cached.splits
     images, labels = splits["train"]
     held_out = take_validation(name, Split(images, labels), validation_examples)
@@ -129,8 +123,14 @@ def streams(name: str, streaming: bool | None, data_dir: str = "", manual_dir: s
     Raises:
       UserError: If there is no such dataset, it knows only the other way, or "tfds:NAME" cannot be had.
     """
-    if any_tfds.is_tfds(name):
-        return any_tfds.streams(name, any_tfds.find(name, data_dir, manual_dir), streaming)
+    found = any_tfds.find(name, data_dir, manual_dir) if any_tfds.is_tfds(name) else None
+    return _streams(name, streaming, found)
+
+
+def _streams(name: str, streaming: bool | None, found: Prepared | None) -> bool:
+    """`streams` of a dataset, `found` being what TFDS prepared of "tfds:NAME"."""
+    if found:
+        return any_tfds.streams(name, found, streaming)
     if folder_layout.is_folder(name):
         return bool(streaming)
     is_large = registry.info(name).image_size is None

@@ -102,7 +102,7 @@ def _data(
         crop_fraction=preprocess.crop_fraction,
         streaming=True if is_folder else None,
     )
-    if is_folder and list(folder_layout.find(dataset).splits) == ["train"]:
+    if is_folder and folder_layout.own_splits(dataset) == ("train",):
         return data, _joined([data.splits[name] for name in SPLITS])
     return data, data.split(split)
 

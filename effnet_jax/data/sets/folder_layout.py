@@ -63,7 +63,7 @@ def find(name: str) -> Layout:
       UserError: If there is no such folder, it has fewer than two classes, a class has no image, or the
         classes of two splits differ.
     """
-    path = Path(name.removeprefix(PREFIX)).expanduser().absolute()
+    path = _path(name)
     if not path.is_dir():
         raise UserError(f"{name}: there is no folder {path}; give a folder of class folders with images")
     folders = _split_folders(path)
@@ -83,6 +83,19 @@ def find(name: str) -> Layout:
         left_out += [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and _is_visible(entry)]
         left_out += [file for listing in listings for file in listing.left_out]
     return Layout(path, class_names, contents, tuple(left_out))
+
+
+def own_splits(name: str) -> tuple[str, ...]:
+    """Returns which of "train", "validation" and "test" the dataset "folder:PATH" has of its own; lists no files.
+
+    Raises:
+      UserError: If two of its folders mean the same split.
+    """
+    return tuple(_split_folders(_path(name)))
+
+
+def _path(name: str) -> Path:
+    return Path(name.removeprefix(PREFIX)).expanduser().absolute()
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
