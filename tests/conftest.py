@@ -39,6 +39,16 @@ def tiny_config():
     return short.tiny_config()
 
 
+@pytest.fixture(scope="module")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of a small checkpoint; see `tests.checkpoints`."""
+    from tests.checkpoints import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    write_checkpoint(folder)
+    return folder
+
+
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch):
     """Takes the formulations for accelerators, on the CPU."""

@@ -10,7 +10,6 @@ import pytest
 import effnet_jax
 from effnet_jax.errors import UserError
 from effnet_jax.export import stablehlo
-from tests.checkpoints import write_checkpoint
 
 pytest.importorskip("flatbuffers")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -24,16 +23,9 @@ print(sorted({m.split(".")[0] for m in sys.modules} & {"effnet_jax", "flax", "op
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("run")
-    write_checkpoint(path)
-    return path
-
-
-def test_the_file_predicts_what_the_model_does(folder, tmp_path):
+def test_the_file_predicts_what_the_model_does(small_checkpoint, tmp_path):
     path = tmp_path / "out/model.stablehlo"
-    command = [sys.executable, ROOT / "scripts/export.py", f"--checkpoint={folder}", f"--output={path}"]
+    command = [sys.executable, ROOT / "scripts/export.py", f"--checkpoint={small_checkpoint}", f"--output={path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(path)
@@ -45,15 +37,15 @@ def test_the_file_predicts_what_the_model_does(folder, tmp_path):
     assert alone.returncode == 0, alone.stderr
     assert alone.stdout.strip() == "[]"
     results = np.load(tmp_path / "out.npz")
-    expected = effnet_jax.load(folder).predict(images)
+    expected = effnet_jax.load(small_checkpoint).predict(images)
     np.testing.assert_allclose(results["all"], expected, rtol=1e-4)
     np.testing.assert_allclose(results["one"], expected[:1], rtol=1e-4)
 
 
-def test_logits_at_another_size(folder):
+def test_logits_at_another_size(small_checkpoint):
     from jax import export as jax_export
 
-    net = effnet_jax.load(folder)
+    net = effnet_jax.load(small_checkpoint)
     call = jax_export.deserialize(bytearray(stablehlo.serialize(net, 100, "logits", platforms=("cpu",)))).call
     images = np.random.default_rng(0).integers(0, 256, (2, 100, 100, 3)).astype(np.uint8)
     logits = np.asarray(call(images))
@@ -61,13 +53,13 @@ def test_logits_at_another_size(folder):
     np.testing.assert_allclose(exps / exps.sum(1, keepdims=True), net.predict(images), rtol=1e-4)
 
 
-def test_the_natural_input_is_cropped_but_not_resized(folder):
-    net = effnet_jax.load(folder)
+def test_the_natural_input_is_cropped_but_not_resized(small_checkpoint):
+    net = effnet_jax.load(small_checkpoint)
     side = stablehlo.natural_input_size(net)
     assert side == 73  # 0.875 of it is 64
     assert net.preprocess.crop_box(side, side)[2] == net.resolution
 
 
-def test_refused(folder):
+def test_refused(small_checkpoint):
     with pytest.raises(UserError, match="positive"):
-        stablehlo.serialize(effnet_jax.load(folder), 0)
+        stablehlo.serialize(effnet_jax.load(small_checkpoint), 0)

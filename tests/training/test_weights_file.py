@@ -12,7 +12,7 @@ from effnet_jax import safetensors
 from effnet_jax.data import datasets
 from effnet_jax.errors import UserError
 from effnet_jax.training import checkpoint, weights_file
-from tests.checkpoints import LABELS, write_checkpoint
+from tests.checkpoints import LABELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "half_b0_cifar100"
@@ -20,27 +20,20 @@ RECORD = json.loads((ROOT / "results/recipes/runs/half_b0_cifar100_seed0/results
 PREPARED = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "cifar100"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    write_checkpoint(folder)
-    return folder
-
-
-def test_a_file_stands_for_its_checkpoint(run, tmp_path):
+def test_a_file_stands_for_its_checkpoint(small_checkpoint, tmp_path):
     file = tmp_path / "model.safetensors"
-    weights_file.write(file, checkpoint.load(run))
+    weights_file.write(file, checkpoint.load(small_checkpoint))
     images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
-    ours, theirs = effnet_jax.load(file), effnet_jax.load(run)
+    ours, theirs = effnet_jax.load(file), effnet_jax.load(small_checkpoint)
     assert ours.labels == theirs.labels == LABELS and ours.preprocess == theirs.preprocess
     np.testing.assert_allclose(ours.predict(images), theirs.predict(images), atol=0.02)
     held = {str(array.dtype) for array in safetensors.read(file)[0].values()}
     assert held == {"bfloat16", "float32"}
 
 
-def test_refused(run, tmp_path):
+def test_refused(small_checkpoint, tmp_path):
     file, foreign, damaged = (tmp_path / f"{name}.safetensors" for name in ("ours", "foreign", "damaged"))
-    weights_file.write(file, checkpoint.load(run))
+    weights_file.write(file, checkpoint.load(small_checkpoint))
     safetensors.write(foreign, {"conv_stem.weight": np.zeros(3, np.float32)}, {"format": "pt"})
     damaged.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(UserError, match="holds raw weights alone"):
@@ -53,8 +46,8 @@ def test_refused(run, tmp_path):
         effnet_jax.load("no_such_model")
 
 
-def test_a_path_goes_before_a_name(run, tmp_path, monkeypatch):
-    (tmp_path / NAME).symlink_to(run)
+def test_a_path_goes_before_a_name(small_checkpoint, tmp_path, monkeypatch):
+    (tmp_path / NAME).symlink_to(small_checkpoint)
     monkeypatch.chdir(tmp_path)
     assert effnet_jax.load(NAME).labels == LABELS
 
