@@ -87,9 +87,12 @@ def walk(
     examine = jax.jit(examine, out_shardings=sharding.replicated(pipe.mesh))
     total = -(-source.count // batch_size)
     shown = distributed.is_first() and sys.stderr.isatty()
-    parts = []
+    parts, ahead = [], None  # a batch is fetched once the next one is under way
     for window in tqdm(source.windows(batch_size), "evaluating", total, unit="batch", leave=False, disable=not shown):
-        parts.append(jax.device_get(examine(variables, window)))
+        ahead, done = examine(variables, window), ahead
+        if done is not None:
+            parts.append(jax.device_get(done))
+    parts.append(jax.device_get(ahead))
     *arrays, mask = map(np.concatenate, zip(*parts))
     known = np.flatnonzero(mask & (arrays[0] != UNKNOWN))
     return Examples(known, *(array[known] for array in arrays))

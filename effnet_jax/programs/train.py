@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
     folder = cli.workdir(WORKDIR, CONFIG)
     with CLUSTER.joined():
-        results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value, **_more())
+        results = train_and_evaluate(config, folder, overwrite=OVERWRITE.value, **_options())
     if not is_first():
         return
     prefix = "ema_" if results["selected_weights"] == "ema" else ""
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     print(f"{chosen}  step {results['selected_step']}, {results['selected_weights']} weights: {figures}")
 
 
-def _more() -> dict[str, Any]:
+def _options() -> dict[str, Any]:
     steps = None
     if PROFILE_STEPS.value is not None:
         match = re.fullmatch(r"(\d+):(\d+)", PROFILE_STEPS.value)

@@ -107,7 +107,6 @@ def write(results: pathlib.Path) -> pathlib.Path | None:
 
 def _name(panel: Axes, found: list[Point]) -> None:
     """Writes each name where it covers neither a point nor another name, and does not leave the axes."""
-    renderer = panel.figure.canvas.get_renderer() if hasattr(panel.figure.canvas, "get_renderer") else None
     places = [(point.macs / 1e6, 100 * statistics.fmean(point.accuracies)) for point in found]
     dots = panel.transData.transform(places)
     taken = []
@@ -119,7 +118,7 @@ def _name(panel: Axes, found: list[Point]) -> None:
                 text, place, xytext=offset, textcoords="offset points", fontsize=7,
                 ha="left" if offset[0] > 0 else "right",
             )  # fmt: skip
-            box = label.get_window_extent(renderer)
+            box = label.get_window_extent()
             inside = panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1
             if inside and not any(box.overlaps(other) for other in taken) and not any(box.contains(*d) for d in dots):
                 break
