@@ -19,7 +19,7 @@ from effnet_jax.process.atomic import whole_file
 BY_CLASS, CONFUSION, MATRIX, CALIBRATION, MISTAKES, FIGURES = (
     "per_class.csv", "confusion.csv", "confusion.png", "calibration.png", "mistakes.png", "report.json",
 )  # fmt: skip
-MISTAKES_SHOWN, TILE = 24, 112
+MISTAKES_SHOWN, TILE = 24, 200  # pixels: wide enough for two class names
 MOST_NAMES = 30  # classes that have room for their names beside the matrix
 DOTS_PER_INCH = 110
 
