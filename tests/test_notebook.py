@@ -1,5 +1,7 @@
 """The notebook as it is stored: run from top to bottom, without errors, small. .ci/run executes it."""
 
+import ast
+import importlib
 import pathlib
 
 import nbformat
@@ -25,3 +27,18 @@ def test_stored_outputs_are_those_of_one_run_from_the_top(path):
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert path.stat().st_size < MOST_BYTES
     assert str(pathlib.Path.home()) + "/" not in path.read_text(), "a path of the machine it ran on"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_what_it_imports_of_this_project_is_still_there(path):
+    """Running a notebook takes a minute; a module that has moved shows at once."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    lines = "\n".join(line for cell in cells for line in cell.splitlines() if not line.startswith("%"))
+    wanted = [node for node in ast.walk(ast.parse(lines)) if isinstance(node, ast.ImportFrom)]
+    wanted = [node for node in wanted if node.module.partition(".")[0] in ("effnet_jax", "configs")]
+    assert wanted
+    for node in wanted:
+        module = importlib.import_module(node.module)
+        for name in node.names:
+            if not hasattr(module, name.name):
+                importlib.import_module(f"{node.module}.{name.name}")
