@@ -3,7 +3,7 @@
 python scripts/grid_search.py --config configs/grid_search.py --dry_run     # the candidates
 python scripts/grid_search.py --config configs/grid_search.py
 
-Every candidate is trained three times for 26 epochs by the recipe of b0_cifar100. Overrides:
+Every candidate is trained three times for 30 epochs by the recipe of b0_cifar100. Overrides:
 `--config.search.step=0.1 --config.train.num_epochs=60`.
 """
 

@@ -5,7 +5,7 @@ python scripts/scaling_study.py --config configs/study_single_axis.py
 
 The paper's single-axis models cost 0.8 of its compound model when their multiply-adds are counted; each has a
 twin here, scaled further along the same axis, that costs the same to 3 %. Stem and stage 2 keep the resolution,
-so that B0 ends at a 4x4 map and the costs of all axes can meet. Every model is trained three times for 26 epochs.
+so that B0 ends at a 4x4 map and the costs of all axes can meet. Every model is trained three times for 30 epochs.
 """
 
 import ml_collections
