@@ -55,7 +55,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python scripts/cam.py --checkpoint runs/quickstart --method grad_cam,layer_cam --output runs/quickstart/cam
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 lowest: .venv-lowest.txt
 	$(MAKE) VENV=.venv-lowest LOWEST_VERSIONS=.venv-lowest.txt quickstart test
