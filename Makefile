@@ -15,7 +15,7 @@ help:
 	@echo "make test-quick   a few of them, and what warns of a deprecation is an error"
 	@echo "make lowest       quickstart and tests with the lowest versions of the requirements, in .venv-lowest"
 	@echo "make test-install build the wheel, install it elsewhere and train two steps from it (a minute, no network)"
-	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (2 minutes)"
+	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (4 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
 	@echo "make results      go on with all that results/ shows; finished runs are not trained again (days on 2 cores)"
@@ -74,7 +74,7 @@ test-install: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow tests/test_install.py
 
 notebook: $(INSTALLED)
-	$(BIN)/jupyter execute --inplace notebooks/compound_scaling.ipynb
+	TQDM_DISABLE=1 $(BIN)/jupyter execute --inplace $(wildcard notebooks/*.ipynb)
 
 parity: $(PEERS_INSTALLED)
 	XLA_FLAGS= $(PEERS)/bin/python -m pytest -m parity tests/parity -n 2 --dist loadgroup --durations 10

@@ -6,10 +6,7 @@ import json
 import pathlib
 from collections.abc import Callable, Sequence
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 from effnet_jax.data.inspect import contact_sheet
@@ -20,6 +17,7 @@ BY_CLASS, CONFUSION, MATRIX, CALIBRATION, MISTAKES, FIGURES = (
     "per_class.csv", "confusion.csv", "confusion.png", "calibration.png", "mistakes.png", "report.json",
 )  # fmt: skip
 MISTAKES_SHOWN, TILE = 24, 200  # pixels: wide enough for two class names
+MOST_COUNTS = 20  # classes whose cells have room for a number
 MOST_NAMES = 30  # classes that have room for their names beside the matrix
 DOTS_PER_INCH = 110
 
@@ -94,6 +92,11 @@ def _draw_matrix(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     drawn = panel.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(drawn, label="share of the class's images (%)", shrink=0.8)
     panel.set(xlabel="predicted", ylabel="true")
+    if len(present) <= MOST_COUNTS:
+        for row, column in np.ndindex(shares.shape):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            count = matrix[present[row], present[column]]
+            panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
     if len(present) <= MOST_NAMES:
         shown = [names[label] for label in present]
         panel.set_xticks(range(len(shown)), shown, rotation=90, fontsize=8)

@@ -2,10 +2,8 @@
 
 import pathlib
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from effnet_jax.training import metrics
 
@@ -16,7 +14,8 @@ COLOURS = {"train": "#0072B2", "validation": "#D55E00", "ema": "#009E73", "test"
 def draw(metrics_path: pathlib.Path, output: pathlib.Path, title: str) -> None:
     """Draws the curves of a run to a PNG file."""
     records = metrics.read(metrics_path)
-    figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(13, 3.8), constrained_layout=True)
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    loss, accuracy, rate = figure.subplots(1, 3)
     _lines(loss, records, "loss")
     loss.set_ylabel("cross-entropy (nats)")
     _lines(accuracy, records, "accuracy")
@@ -35,10 +34,9 @@ def draw(metrics_path: pathlib.Path, output: pathlib.Path, title: str) -> None:
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.savefig(output, dpi=110)
-    plt.close(figure)
 
 
-def _lines(axes: plt.Axes, records: list[dict[str, float]], key: str) -> None:
+def _lines(axes: Axes, records: list[dict[str, float]], key: str) -> None:
     series = (
         ("train", key, COLOURS["train"], "train (augmented)"),
         ("validation", key, COLOURS["validation"], "validation"),

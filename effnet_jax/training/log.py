@@ -32,13 +32,9 @@ class RunLog:
             return
         self._metrics = MetricsFile(workdir / "metrics.jsonl", first_step)
         self._trackers = open_trackers()
-        self._bar = tqdm.tqdm(
-            total=num_train_steps,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            disable=not (sys.stderr.isatty() or "ipykernel" in sys.modules),  # a notebook shows it, too
-        )
+        shown = sys.stderr.isatty() or "ipykernel" in sys.modules  # a notebook shows it, too
+        hidden = {} if shown else {"disable": True}  # where nothing is said, TQDM_DISABLE decides
+        self._bar = tqdm.tqdm(total=num_train_steps, initial=first_step, unit="step", dynamic_ncols=True, **hidden)
 
     def say(self, text: str) -> None:
         """Prints a line to stdout, above the progress bar where there is one."""
