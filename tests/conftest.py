@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -26,9 +28,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keeps decoded data and compiled programs of tests away from the user's."""
+def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps decoded data, compiled programs and temporary files of tests away from the user's."""
     os.environ["EFFNET_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    temporary = tmp_path_factory.mktemp("temporary")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    yield
+    left = [path.name for path in temporary.iterdir() if path.name.endswith("tfds")]
+    assert not left, f"TFDS left {left} in the temporary folder: see initialize_from_bucket in data/sets/cifar.py"
 
 
 @pytest.fixture

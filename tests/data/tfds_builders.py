@@ -68,11 +68,13 @@ def make(
         BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []
 
         def _info(self):
-            return tfds.core.DatasetInfo(
+            info = tfds.core.DatasetInfo(
                 builder=self,
                 features=tfds.features.FeaturesDict(features),
                 supervised_keys=keys if supervised else None,
             )
+            info.initialize_from_bucket = lambda: None  # as in data/sets/cifar.py
+            return info
 
         def _split_generators(self, dl_manager):
             return {split: self._generate_examples(split, count) for split, count in sizes.items()}
@@ -88,7 +90,6 @@ def make(
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
         patch.setattr(file_adapters.TfRecordFileAdapter, "write_examples", classmethod(write_tfrecord))
         builder = Builder(data_dir=data_dir, file_format=file_format, **({"config": config} if config else {}))
-        builder.info.initialize_from_bucket = lambda: None
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False, num_shards=num_shards)
         )
