@@ -1,10 +1,12 @@
 """Prediction: any images, bad ones named and skipped, one compilation a batch size."""
 
+import io
 import json
 import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,17 +71,30 @@ def test_one_compilation_a_batch_size(net, pictures):
     assert function._cache_size() == 1
 
 
+@pytest.mark.parametrize("name", ["predict", "features", "embed"])
+def test_no_size_of_image_is_compiled_for(net, caplog, name):
+    """A service or a video would wait for each, and what is compiled stays in memory."""
+    ask = getattr(net, name)
+    ask(np.zeros((1, 80, 80, 3), np.uint8))
+    with jax.log_compiles():
+        for side in range(40, 60):
+            ask(np.zeros((1, side, 2 * side, 3), np.uint8))
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+
+
 def test_kinds_of_input(net, pictures):
     path = good(pictures)[2]
     from_path = net.predict([path])
     array = np.asarray(Image.open(path))
     np.testing.assert_allclose(net.predict(path), from_path)
     np.testing.assert_allclose(net.predict(str(path)), from_path)
-    np.testing.assert_allclose(net.predict([array]), from_path)
-    np.testing.assert_allclose(net.predict(array[None]), from_path, atol=1e-4)
+    np.testing.assert_array_equal(net.predict([array]), from_path)
+    np.testing.assert_array_equal(net.predict(array[None]), from_path)
+    for one in (array, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), [Image.open(path)]):
+        np.testing.assert_array_equal(net.predict(one), from_path)
     mixed = net.predict([array, good(pictures)[0]])
     np.testing.assert_allclose(mixed[0], from_path[0], rtol=1e-4)
-    for bad in ([], array, np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 1), np.uint8)):
+    for bad in ([], np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 2), np.uint8), array / 255):
         with pytest.raises(UserError):
             net.predict(bad)
     with pytest.raises(UnreadableImageError):
