@@ -43,7 +43,8 @@ class Classifier:
     def __init__(self, loaded: checkpoint.Loaded):
         self.metadata, self.step, self.ema = loaded.metadata, loaded.step, loaded.ema
         self.model: nn.Module = create_model(**self.metadata["model"])
-        self.variables: dict[str, Any] = loaded.variables
+        # On the device from here on: arrays of the host would be there as well, and go over with every call.
+        self.variables: dict[str, Any] = jax.device_put(loaded.variables)
         self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
         self.preprocess = Preprocess(**self.metadata["preprocess"])
         self._functions = {

@@ -1,8 +1,10 @@
 """Prediction: any images, bad ones named and skipped, one compilation a batch size."""
 
+import gc
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 import effnet_jax
+from effnet_jax.cam.explainer import Explainer
 from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.errors import UserError
 from effnet_jax.inference import predictions
@@ -101,6 +104,19 @@ def test_kinds_of_input(net, pictures):
         net.predict([path, pictures / "1_empty.jpg"])
 
 
+def test_the_weights_are_in_memory_once(folder, pictures):
+    held = lambda: sum(array.nbytes for array in jax.live_arrays())  # noqa: E731
+    gc.collect()
+    before = held()
+    net = effnet_jax.load(folder)
+    net.predict(good(pictures))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(net.variables))
+    gc.collect()
+    assert held() - before < 1.1 * weights
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(net.variables)), "no copy on the host beside it"
+    assert Explainer(net, "net", 8).variables is net.variables
+
+
 def test_features_and_embeddings(net, pictures):
     features, embedded = net.features(good(pictures)), net.embed(good(pictures))
     assert features.shape == (5, 2, 2, 320)
@@ -126,9 +142,22 @@ def test_only_bad_files(net, pictures):
     assert predictions.failures(found) and predictions.as_table(found) == ""
 
 
-def run(*arguments):
+def run(*arguments, **options):
     command = [sys.executable, ROOT / "scripts/predict.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_in_a_bare_environment(folder, tmp_path):
+    """No home to write to, no other programs, a locale that knows ASCII alone, paths with blanks and percents."""
+    place = tmp_path / "a b%20c 100%d"
+    place.mkdir()
+    Image.new("RGB", (70, 70)).save(place / "kätzchen %s.png")
+    shutil.copytree(folder, tmp_path / "run %d b%20c")
+    environment = {"HOME": "/dev/null/none", "PATH": "", "LC_ALL": "C", "JAX_PLATFORMS": "cpu", "PYTHONUTF8": "0"}
+    environment |= {"PYTHONCOERCECLOCALE": "0"}
+    done = run(tmp_path / "run %d b%20c", place, encoding="utf-8", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "kätzchen %s.png" in done.stdout and "Traceback" not in done.stderr
 
 
 def test_the_command(folder, pictures):
