@@ -40,7 +40,7 @@ def prepare(folder: str, case: Case) -> None:
         "selected_weights": "raw",
         "versions": environment.versions(),
     }
-    checkpoint.write(root / _RUN, _variables(case, np.zeros), metadata)
+    checkpoint.write(root / _RUN, _variables(case, lambda values: values), metadata)
     pixels = np.random.default_rng(0).integers(0, 256, (case.resolution, case.resolution, 3)).astype(np.uint8)
     for split, count in (("train", 4), ("val", 2 * case.batch_size)):
         for index in range(count):
@@ -58,9 +58,9 @@ def measure(use: str, folder: str, case: Case) -> int:
 
 
 def _forward(root: pathlib.Path, case: Case) -> None:
-    model, variables = create_model(**_model(case)), _variables(case, jnp.zeros)
+    model, variables = create_model(**_model(case)), _variables(case, jax.device_put)
     apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
-    images = jnp.zeros((case.batch_size, case.resolution, case.resolution, 3))
+    images = jax.device_put(np.zeros((case.batch_size, case.resolution, case.resolution, 3), np.float32))
     for _ in range(_PASSES):
         jax.block_until_ready(apply(variables, images))
 
@@ -87,10 +87,12 @@ def _model(case: Case) -> dict[str, Any]:
     return {"name": case.model, "num_classes": len(_CLASSES), "dtype": case.dtype, "allow_1x1_map": True}
 
 
-def _variables(case: Case, zeros: Callable[..., Any]) -> Any:
+def _variables(case: Case, put: Callable[[np.ndarray], Any]) -> Any:
+    """Arrays that are written to: zeros would take no memory. Put one by one, without compiling anything."""
     images = jax.ShapeDtypeStruct((1, case.resolution, case.resolution, 3), jnp.float32)
     init = functools.partial(create_model(**_model(case)).init, train=False)
-    return jax.tree.map(lambda leaf: zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, jax.random.key(0), images))
+    shapes = jax.eval_shape(init, jax.random.key(0), images)
+    return jax.tree.map(lambda leaf: put(np.full(leaf.shape, 0.01, leaf.dtype)), shapes)
 
 
 def _peak() -> int:

@@ -48,8 +48,8 @@ class Explainer:
         return self._map_sizes[layer]
 
     def replicate(self, variables: Any) -> Any:
-        """Puts variables, whole, on every device."""
-        return sharding.put_replicated(variables, self._mesh)
+        """Puts variables, whole, on every device; what lies on the only one already is not copied."""
+        return jax.device_put(variables, sharding.replicated(self._mesh))
 
     def batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[Sequence[Picture], jax.Array]]:
         """Yields pictures and their normalised images [batch_size, R, R, 3], the last batch padded by repetition."""
