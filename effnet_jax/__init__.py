@@ -33,7 +33,7 @@ _MODULES = {
     "scaling": "effnet_jax.architecture.scaling",
 }
 
-__all__ = ["UserError", "create_model", "evaluate", "get_config", "load", "train"]
+__all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,3 +45,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'effnet_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers: not what is imported by name or has been on the way

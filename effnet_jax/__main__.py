@@ -30,7 +30,7 @@ def main() -> None:
 
 def _summary(name: str) -> str:
     """The first line of a program's docstring, read without importing it."""
-    source = (pathlib.Path(programs.__file__).parent / f"{name}.py").read_text()
+    source = (pathlib.Path(programs.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)).splitlines()[0]
 
 

@@ -1,5 +1,6 @@
 """What a person sees who gets something wrong: one line on stderr, exit code 2, nothing lost."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -33,7 +34,7 @@ QUICKSTART = ("--config", "configs/quickstart.py")
         (["--config.batch_sizes=3"], "did you mean 'batch_size'"),
         (["--config.batch_size=many"], "batch_size"),
         (["--config.batch_size=-4"], "batch_size"),
-        (["--config.model.name=efficientnet-b0"], "did you mean 'efficientnet_b0'"),
+        (["--config.model.name=efficientnet-b0"], "write 'efficientnet_b0', with padding='SAME'"),
         (["--config.dataset.name=digit"], "did you mean 'digits'"),
         (["--config.model.num_classes=100"], "has 10 classes"),
         (["--config.batch_size=5000"], "larger than the training split"),
@@ -49,6 +50,18 @@ def test_train_refuses(overrides, expected, tmp_path):
     line = error_of("train.py", *QUICKSTART, "--workdir", tmp_path / "run", *overrides)
     assert expected in line
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir()), "the folder stays free"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_no_name_of_a_file_or_class_ends_a_program(encoding):
+    """Nor a file name that is no text: its bytes come out as they went in."""
+    code = r"from effnet_jax.cli import start; start._print_anything(); print('k\xe4tzchen \u732b'); print('\udce4')"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert second == b"\xe4"
+    assert first.decode("unicode_escape" if encoding == "ascii" else encoding).startswith("kätzchen ")
 
 
 def test_train_needs_a_config_that_exists(tmp_path):

@@ -1,6 +1,7 @@
 """Every model by name: what was published of it, and its description (no JAX)."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from effnet_jax.architecture import baselines, scaling
@@ -8,6 +9,12 @@ from effnet_jax.architecture.description import IN_CHANNELS, Architecture
 from effnet_jax.errors import UserError, did_you_mean
 
 MODELS = (*scaling.FAMILY, *baselines.NAMES)
+TENSORFLOW, PYTORCH = ("SAME", 1e-3), ("SYMMETRIC", 1e-5)  # padding and BatchNorm epsilon
+
+# As other libraries write names: "efficientnet-b0", "EfficientNetB0", "tf_efficientnet_b0_ns", "timm/resnet50.a1_in1k".
+_ELSEWHERE = re.compile(
+    r"(?P<timm>timm/)?(?P<tf>tf_)?(?P<model>[a-z0-9_-]+?)(?:_(?:aa|ap|ns|ns_475))?(?P<tag>\.[^@]+)?(?:@.+)?", re.I
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +44,33 @@ def published(name: str) -> Published:
     """
     if name in scaling.FAMILY:
         variant = scaling.FAMILY[name]
-        return Published(variant.resolution, variant.dropout_rate, 0.2, "SAME", 1e-3)
+        return Published(variant.resolution, variant.dropout_rate, 0.2, *TENSORFLOW)
     if name in baselines.NAMES:
-        return Published(baselines.RESOLUTION, 0.0, 0.0, "SYMMETRIC", 1e-5)
-    raise UserError(f"unknown model {name!r}{did_you_mean(name, MODELS)}; the models are {', '.join(MODELS)}")
+        return Published(baselines.RESOLUTION, 0.0, 0.0, *PYTORCH)
+    advice = _named_elsewhere(name) or f"{did_you_mean(name, MODELS)}; the models are {', '.join(MODELS)}"
+    raise UserError(f"unknown model {name!r}{advice}")
+
+
+def _named_elsewhere(name: str) -> str:
+    """Returns what to write for a model as another library names it, or an empty string.
+
+    A wrong padding or epsilon changes no shape and passes unseen, so both are said.
+    """
+    match = _ELSEWHERE.fullmatch(name)
+    spellings = {_letters(known): known for known in MODELS} | {_letters(known[-2:]): known for known in scaling.FAMILY}
+    model = spellings.get(_letters(match["model"])) if match else None
+    if model is None:
+        return ""
+    trained_by_timm = not match["tf"] and (match["timm"] or match["tag"])
+    padding, epsilon = PYTORCH if trained_by_timm or model in baselines.NAMES else TENSORFLOW
+    default = ", the defaults" if (padding, epsilon) == (published(model).padding, published(model).bn_epsilon) else ""
+    weights = name if match["timm"] else f"timm/{name}"
+    pretrained = f"; its weights: pretrained={weights!r}, or init_from in a config" if match["tag"] else ""
+    return f": write {model!r}, with padding={padding!r} and bn_epsilon={epsilon:g}{default}{pretrained}"
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def relative_resolution(name: str, baseline: str) -> float:

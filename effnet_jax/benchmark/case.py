@@ -83,6 +83,14 @@ SUITES = {
     ),
 }
 
+# What a checkpoint in use is measured on, and its uses beside the forward pass alone.
+FORWARD, USES = "forward", ("predict", "evaluate", "cam")
+FOOTPRINTS = tuple(
+    Case(model, "inference", batch_size, scaling.variant(model).resolution)
+    for model in ("efficientnet_b0", "efficientnet_b4", "efficientnet_b7")
+    for batch_size in (1, 32)
+)
+
 
 def cases(
     model: str, modes: Sequence[str], batch_sizes: Sequence[int], resolutions: Sequence[int], dtype: str, remat: bool

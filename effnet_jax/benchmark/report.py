@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from effnet_jax.benchmark.case import FORWARD
+
 METHOD = """\
 Every implementation has a process of its own with the same allocator and compiler settings; all are built and warm
 first, then they take turns in the order of the command. Images/s: median over the rounds [slowest, fastest round]; the
@@ -19,6 +21,7 @@ def markdown(data: dict[str, Any]) -> str:
         "results": _steps,
         "startup": _startup,
         "memory": _memory,
+        "footprint": _footprint,
         "loop": _loop,
         "augment": _augment,
         "data": _data,
@@ -92,6 +95,18 @@ def _startup(found: dict[str, Any]) -> str:
 def _memory(found: Sequence[dict[str, Any]]) -> str:
     rows = [(f["case"], f"{f['peak_memory_mb']:,.0f}", f"{f['images_per_second']:.4g}") for f in found]
     return "## Memory\n\n" + table(("case", "peak memory, MB", "images/s"), rows)
+
+
+def _footprint(found: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for row in found:
+        peaks = row["peak_memory_mb"]
+        times = [f"{peak:,.0f} ({peak / peaks[FORWARD]:.2f}x)" for use, peak in peaks.items() if use != FORWARD]
+        rows.append((f"{row['model']}, {row['batch_size']} @ {row['resolution']}", f"{peaks[FORWARD]:,.0f}", *times))
+    header = ("case", "forward pass and weights, MB", "predict", "evaluate", "maps (Grad-CAM)")
+    return "## Memory of a checkpoint in use\n\nBeside Python and the libraries, compiled before:\n\n" + table(
+        header, rows
+    )
 
 
 def _loop(found: dict[str, Any]) -> str:

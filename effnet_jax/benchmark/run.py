@@ -18,6 +18,7 @@ def run(
     round_seconds: float,
     trace_folder: str | None,
     photographs: str | None,
+    footprints: Sequence[Case],
     say: sections.Say,
     keep: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def run(
       trace_folder: where "operations" keeps its traces; None throws them away.
       photographs: folder of images for "data", which cuts them to the largest resolution of training; None for
         those that scikit-learn has.
+      footprints: workloads of "footprint".
       say: receives lines of progress.
       keep: receives what is known so far after each measurement: a benchmark takes long, and may be killed.
     """
@@ -49,6 +51,7 @@ def run(
     others: dict[str, Callable[[], Any]] = {
         "startup": lambda: sections.startup(ends[0], say),
         "memory": lambda: sections.memory(ends[-1], say),
+        "footprint": lambda: [sections.footprint(case, say) for case in footprints],
         "loop": lambda: sections.loop(ends[0], LOOP_TURNS, say),
         "augment": lambda: sections.augment(ends[0], say),
         "data": lambda: sections.data(photographs, side, rounds, round_seconds, say),

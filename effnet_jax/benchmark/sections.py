@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from effnet_jax.benchmark.case import OURS, PEERS, Case
+from effnet_jax.benchmark.case import FORWARD, OURS, PEERS, USES, Case
 from effnet_jax.benchmark.rounds import Result, measure
 from effnet_jax.benchmark.worker import Worker, isolated
 
@@ -85,6 +85,19 @@ def memory(case: Case, say: Say) -> list[dict[str, Any]]:
         rate, peak = result.images_per_second, result.peak_memory / 2**20
         found.append({"case": str(result.case), "images_per_second": rate, "peak_memory_mb": peak})
     return found
+
+
+def footprint(case: Case, say: Say) -> dict[str, Any]:
+    """Peak memory of each use of a checkpoint beside the forward pass alone; see `footprint`."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+        isolated(f"{PACKAGE}.footprint", "prepare", folder, case)
+        for use in (FORWARD, *USES):
+            say(f"{case.model}, {case.batch_size} @ {case.resolution}: memory of {use}")
+            for _ in range(2):  # the first compiles
+                peak = isolated(f"{PACKAGE}.footprint", "measure", use, folder, case, cache_dir=cache)
+            found[use] = peak / 2**20
+    return {"model": case.model, "batch_size": case.batch_size, "resolution": case.resolution, "peak_memory_mb": found}
 
 
 def loop(case: Case, turns: int, say: Say) -> dict[str, Any]:

@@ -74,15 +74,17 @@ def warm_up(implementation: Any, steps: int, seconds: float) -> None:
         implementation.run(steps)
 
 
-def isolated(module: str, function: str, *arguments: Any) -> Any:
+def isolated(module: str, function: str, *arguments: Any, cache_dir: str | None = None) -> Any:
     """Returns what a function of a module of ours returns in a fresh process, prepared like every other here.
+
+    What it compiles is kept in `cache_dir`, where one is given.
 
     Raises:
         WorkerFailedError: it raised.
     """
     context = get_context("spawn")
     connection, child = context.Pipe()
-    process = context.Process(target=_call, args=(child, module, function, arguments))  # may have children
+    process = context.Process(target=_call, args=(child, module, function, arguments, cache_dir))  # may have children
     process.start()
     child.close()
     try:
@@ -95,8 +97,8 @@ def isolated(module: str, function: str, *arguments: Any) -> Any:
     return answer
 
 
-def _call(connection: Connection, module: str, function: str, arguments: tuple) -> None:
-    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+def _call(connection: Connection, module: str, function: str, arguments: tuple, cache_dir: str | None) -> None:
+    _choose_compilation_cache(cache_dir)
     try:
         runtime.prepare_process()
         connection.send(getattr(importlib.import_module(module), function)(*arguments))
@@ -106,10 +108,7 @@ def _call(connection: Connection, module: str, function: str, arguments: tuple) 
 
 def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None) -> None:
     """The process: the same allocator settings for everybody, then build, then steps on request."""
-    if cache_dir is None:
-        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # a benchmark of compiling compiles
-    else:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache_dir
+    _choose_compilation_cache(cache_dir)
     try:
         runtime.prepare_process()
         implementation = _build(name, case)
@@ -129,6 +128,13 @@ def _serve(connection: Connection, name: str, case: Case, cache_dir: str | None)
         connection.send(implementation.accelerator_memory() or host)
     except Exception as error:  # whatever it is, the parent reports it beside the others' figures
         connection.send(RuntimeError(f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+
+
+def _choose_compilation_cache(folder: str | None) -> None:
+    if folder is None:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # a benchmark of compiling compiles
+    else:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
 
 
 def _build(name: str, case: Case) -> Any:

@@ -35,3 +35,7 @@ __all__ = [
     "score_cam",
     "xgrad_cam",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers

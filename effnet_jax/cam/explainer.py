@@ -30,7 +30,7 @@ class Explainer:
     def __init__(self, net: classifier.Classifier, name: str, batch_size: int):
         self.net, self.name = net, name
         self._mesh = sharding.data_mesh(jax.local_devices())
-        self.variables = self.replicate(net.variables)
+        self.variables = net.variables = self.replicate(net.variables)  # not a second time beside the first
         self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         self._map_sizes: dict[str | None, tuple[int, int]] = {}  # to find one, the model is traced
         self.one_image = jax.ShapeDtypeStruct((1, net.resolution, net.resolution, net.preprocess.channels), jnp.float32)
@@ -48,8 +48,8 @@ class Explainer:
         return self._map_sizes[layer]
 
     def replicate(self, variables: Any) -> Any:
-        """Puts variables, whole, on every device."""
-        return sharding.put_replicated(variables, self._mesh)
+        """Puts variables, whole, on every device; what lies on the only one already is not copied."""
+        return jax.device_put(variables, sharding.replicated(self._mesh))
 
     def batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[Sequence[Picture], jax.Array]]:
         """Yields pictures and their normalised images [batch_size, R, R, 3], the last batch padded by repetition."""

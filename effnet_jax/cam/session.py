@@ -195,5 +195,5 @@ def _write_table(request: Request, faithfulness: dict[str, list[dict]]) -> str:
     tables = {name: evaluation.as_markdown(rows) for name, rows in faithfulness.items()}
     text = "\n\n".join(f"{name}\n\n{table}" if len(tables) > 1 else table for name, table in tables.items())
     if text:
-        (request.output / TABLE).write_text(text + "\n")
+        (request.output / TABLE).write_text(text + "\n", encoding="utf-8")
     return text

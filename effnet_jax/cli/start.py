@@ -1,5 +1,6 @@
 """How a program begins: help or options, logging, the process around JAX."""
 
+import codecs
 import functools
 import logging as std_logging
 import sys
@@ -35,6 +36,7 @@ def prepare() -> None:
 
 
 def _start(name: str, argv: list[str]) -> int | None:
+    _print_anything()
     program = parsing.load(name)
     if wants_help(argv):
         print(page.of(name, program))
@@ -42,6 +44,21 @@ def _start(name: str, argv: list[str]) -> int | None:
     arguments = parsing.parse(name, program, argv)
     prepare()
     return program.main(arguments)
+
+
+def _print_anything() -> None:
+    """Lets no name of a file or class end a program, whatever the terminal's encoding: LANG=C knows ASCII alone."""
+
+    def escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)  # a file name that is no text goes out as it came in
+        except UnicodeEncodeError:
+            return codecs.backslashreplace_errors(error)
+
+    codecs.register_error("effnet_jax", escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="effnet_jax")
 
 
 def wants_help(argv: Sequence[str]) -> bool:

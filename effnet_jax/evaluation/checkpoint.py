@@ -71,6 +71,7 @@ def evaluate_checkpoint(
     pipe = Pipeline(mesh, preprocess, augment=None, num_classes=len(names))
     model = create_model(**loaded.metadata["model"])
     variables = sharding.put_replicated(loaded.variables, mesh)
+    loaded = dataclasses.replace(loaded, variables={})  # not a second time beside those on the devices
     examples = walk(model, variables, pipe, open_split(part, mesh), batch_size, classes)
     found = {"split": split, **examples.figures(), "step": loaded.step, "ema": loaded.ema}
     if dataset is not None:

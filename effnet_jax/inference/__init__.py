@@ -3,3 +3,7 @@
 from effnet_jax.inference.classifier import Classifier, load
 
 __all__ = ["Classifier", "load"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers

@@ -1,7 +1,7 @@
 """Using a checkpoint: `load(path)` gives a classifier that needs to be told nothing else."""
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax.data.decode.images import UnreadableImageError, read_image
+from effnet_jax.data.decode import inputs
+from effnet_jax.data.decode.images import UnreadableImageError
+from effnet_jax.data.decode.inputs import Input
 from effnet_jax.data.device.preprocess import Preprocess
-from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint
 
 Path = str | pathlib.Path
-Images = np.ndarray | Path | Sequence[Path | np.ndarray]
+Images = Input | Iterable[Input]
 DEFAULT_BATCH = 32
 _READERS = 4  # threads that decode image files; Pillow lets go of Python's lock while it does
 
@@ -42,11 +43,12 @@ class Classifier:
     def __init__(self, loaded: checkpoint.Loaded):
         self.metadata, self.step, self.ema = loaded.metadata, loaded.step, loaded.ema
         self.model: nn.Module = create_model(**self.metadata["model"])
-        self.variables: dict[str, Any] = loaded.variables
+        # On the device from here on: arrays of the host would be there as well, and go over with every call.
+        self.variables: dict[str, Any] = jax.device_put(loaded.variables)
         self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
         self.preprocess = Preprocess(**self.metadata["preprocess"])
         self._functions = {
-            name: jax.jit(function, static_argnames="prepared")
+            name: jax.jit(function)
             for name, function in (
                 ("predict", self._probabilities),
                 ("features", self._features),
@@ -63,15 +65,16 @@ class Classifier:
         """Returns class probabilities, float32 [N, classes].
 
         Args:
-          images: uint8 [N, H, W, C] of any one size, or paths of image files or uint8 [H, W, C], each of its
-            own size. C is 3, or what the model was created with; a model of one channel takes colour, too, and
-            makes it grey. Image files are colour.
+          images: one image or several, each of any size: paths, the bytes of image files, Pillow images, arrays uint8
+            [H, W, C], or one array [N, H, W, C]. C is 3, or what the model was created with; a model of one channel
+            takes colour, too, and makes it grey. Grey [H, W] becomes colour, and transparency is laid on white, as in
+            files. No size of image is compiled for.
           batch_size: images at a time at most. The last batch is padded, and fewer images than one batch
             to a power of two, so that few sizes are compiled.
 
         Raises:
           UnreadableImageError: a path that holds no readable image.
-          UserError: no image at all, or one of other channels or another shape.
+          UserError: no image at all, one of other channels or another shape, or values other than uint8.
         """
         return self._run("predict", images, batch_size)
 
@@ -100,57 +103,37 @@ class Classifier:
                 readable = [image for image in images if isinstance(image, np.ndarray)]
                 rows = iter(())
                 if readable:
-                    rows = iter(self._apply("predict", np.stack(readable), batch_size, prepared=True))
+                    rows = iter(self._apply("predict", np.stack(readable), batch_size))
                 for path, image in zip(chunk, images):
                     yield path, next(rows) if isinstance(image, np.ndarray) else image
 
-    def _probabilities(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
-        """`prepared` images are those of `Preprocess.on_host`, which are not to be cropped once more."""
-        inputs = self.preprocess.normalize(images) if prepared else self.preprocess(images)
-        return jax.nn.softmax(self.model.apply(variables, inputs, train=False))
+    def _probabilities(self, variables: Any, images: jax.Array) -> jax.Array:
+        """Images of this and the other two are those of `Preprocess.prepare`."""
+        return jax.nn.softmax(self.model.apply(variables, self.preprocess.normalize(images), train=False))
 
-    def _features(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
-        inputs = self.preprocess.normalize(images) if prepared else self.preprocess(images)
-        return self.model.apply(variables, inputs, train=False, method="features")
+    def _features(self, variables: Any, images: jax.Array) -> jax.Array:
+        return self.model.apply(variables, self.preprocess.normalize(images), train=False, method="features")
 
-    def _embeddings(self, variables: Any, images: jax.Array, prepared: bool) -> jax.Array:
-        return jnp.mean(self._features(variables, images, prepared), axis=(1, 2), dtype=jnp.float32)
+    def _embeddings(self, variables: Any, images: jax.Array) -> jax.Array:
+        return jnp.mean(self._features(variables, images), axis=(1, 2), dtype=jnp.float32)
 
     def _run(self, name: str, images: Images, batch_size: int) -> np.ndarray:
-        if isinstance(images, str | pathlib.Path):
-            images = [images]
-        if len(images) == 0:
-            raise UserError("no image was given")
-        if hasattr(images, "shape") and (len(images.shape) != 4 or not self.preprocess.takes(images.shape[3])):
-            raise UserError(f"images are [N, height, width, {self.preprocess.channels}], not {list(images.shape)}")
-        batch_size = _batch_size(len(images), batch_size)
-        chunks = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-        if hasattr(images, "shape"):
-            batches = [self._apply(name, np.asarray(chunk), batch_size, prepared=False) for chunk in chunks]
-        else:
-            loaded = (np.stack([self._load(image) for image in chunk]) for chunk in chunks)
-            batches = [self._apply(name, batch, batch_size, prepared=True) for batch in loaded]
-        return np.concatenate(batches)
+        listed = inputs.as_list(images)
+        batch_size = _batch_size(len(listed), batch_size)
+        rows = []
+        for start in range(0, len(listed), batch_size):
+            batch = np.stack([self.preprocess.prepare(image) for image in listed[start : start + batch_size]])
+            rows.append(self._apply(name, batch, batch_size))
+        return np.concatenate(rows)
 
-    def _apply(self, name: str, batch: np.ndarray, batch_size: int, prepared: bool) -> np.ndarray:
+    def _apply(self, name: str, batch: np.ndarray, batch_size: int) -> np.ndarray:
         """Runs one compiled function on a batch padded to `batch_size`."""
         padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
-        return np.asarray(self._functions[name](self.variables, padded, prepared=prepared))[: len(batch)]
-
-    def _load(self, image: Path | np.ndarray) -> np.ndarray:
-        """Returns float32 [resolution, resolution, C] in 0..255."""
-        pixels = image if isinstance(image, np.ndarray) else read_image(image)
-        if pixels.ndim != 3 or not self.preprocess.takes(pixels.shape[2]):
-            name = "an image" if isinstance(image, np.ndarray) else image
-            raise UserError(
-                f"{name} is {list(pixels.shape)}, but this model sees [height, width, {self.preprocess.channels}]; "
-                "give arrays uint8 of that shape"
-            )
-        return self.preprocess.on_host(pixels)
+        return np.asarray(self._functions[name](self.variables, padded))[: len(batch)]
 
     def _load_or_error(self, path: Path) -> np.ndarray | UnreadableImageError:
         try:
-            return self._load(path)
+            return self.preprocess.prepare(path)
         except UnreadableImageError as error:
             return error
 

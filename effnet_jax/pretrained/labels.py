@@ -21,7 +21,7 @@ def class_names(num_classes: int, path: str = "") -> list[str]:
     """
     if path:
         try:
-            names = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+            names = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()  # Windows begins with a mark
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the class names in {path} cannot be read ({error})") from error
         names = [name.strip() for name in names if name.strip()]

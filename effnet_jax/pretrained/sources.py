@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from effnet_jax.architecture import scaling
+from effnet_jax.architecture import catalog, scaling
 from effnet_jax.architecture.description import Architecture
 from effnet_jax.data.sets.registry import IMAGENET_MEAN, IMAGENET_STD
 from effnet_jax.pretrained.variables import CLASSIFIER, Variable
@@ -16,7 +16,7 @@ Channels = tuple[float, ...]
 
 INCEPTION_MEAN = INCEPTION_STD = (0.5, 0.5, 0.5)
 CROP_PADDING = 32  # the authors' evaluation: a central crop of resolution / (resolution + 32)
-TF_BN_EPSILON, TORCH_BN_EPSILON = 1e-3, 1e-5
+TF_BN_EPSILON, TORCH_BN_EPSILON = catalog.TENSORFLOW[1], catalog.PYTORCH[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,10 @@ from absl import flags
 
 from effnet_jax import cli
 from effnet_jax.benchmark import report, run
-from effnet_jax.benchmark.case import DTYPES, MODES, PEERS, SUITES, cases, check_names, check_peers
+from effnet_jax.benchmark.case import DTYPES, FOOTPRINTS, MODES, PEERS, SUITES, cases, check_names, check_peers
 from effnet_jax.process import atomic, invocation, runtime
 
-SECTIONS = ("steps", "startup", "memory", "loop", "augment", "data", "operations", "depthwise")
+SECTIONS = ("steps", "startup", "memory", "footprint", "loop", "augment", "data", "operations", "depthwise")
 
 MODEL = flags.DEFINE_string("model", "efficientnet_b0", "MODEL: Name of the model, as summarize has it.")
 MODE = flags.DEFINE_list("mode", list(MODES), "MODE,...: train, inference or both.")
@@ -77,6 +77,7 @@ def main(arguments: list[str]) -> None:
         round_seconds=ROUND_SECONDS.value,
         trace_folder=PROFILE.value,
         photographs=PHOTOGRAPHS.value,
+        footprints=FOOTPRINTS if SUITE.value else list({(c.batch_size, c.resolution): c for c in chosen}.values()),
         say=lambda line: print(line, file=sys.stderr, flush=True),
         keep=lambda found: keep(found | about),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from effnet_jax.data.device.pipeline import Feed
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.process import environment, heap, sharding
 from effnet_jax.training import metrics
@@ -73,7 +74,7 @@ class Run:
 
         Raises:
           RunInterrupted: a stop was requested; the run has been saved.
-          UserError: the loss became non-finite.
+          UserError: the loss became non-finite, or the data cannot be read on; what was done until then is saved.
         """
         plan, first_step, validated = self._setup.plan, self.step, False
         best_score = self._checkpoints.best_score()
@@ -83,7 +84,7 @@ class Run:
             compiles = self.step == first_step
             updates = plan.dispatch(self.step)
             trace.before(self.step)
-            self._state, token = self._setup.train_steps(self._state, self._feeds.at(self.step), updates)
+            self._state, token = self._setup.train_steps(self._state, self._next_feed(), updates)
             self.step += updates
             log.dispatched(updates, updates * plan.batch_size, token)
             if written := trace.after(self.step, token):
@@ -155,6 +156,20 @@ class Run:
             "command": environment.command(),
             "history": self.history,
         }
+
+    def _next_feed(self) -> Feed:
+        """Returns what the next step reads; where there is no going on, all steps done are saved first."""
+        try:
+            return self._feeds.at(self.step)
+        except UserError as error:
+            if self.step == 0 or jax.process_count() > 1:  # others, who save together with this one, know of nothing
+                raise
+            self._save(None)
+            self._checkpoints.wait()
+            raise UserError(
+                f"{error}; saved at step {self.step} of {self._setup.plan.num_train_steps} in {self._folder}, the same "
+                "command goes on from there"
+            ) from error
 
     def _log_training(self, log: RunLog) -> float:
         """Returns images/s."""

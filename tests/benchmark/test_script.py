@@ -63,6 +63,23 @@ def test_maps_are_compared_with_the_inference_of_their_own_side(monkeypatch):
 
 
 @pytest.mark.slow
+def test_memory_of_a_checkpoint_in_use():
+    done = run("--sections=footprint", "--mode=inference", "--batch_size=2", "--resolution=32", "--json")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["footprint"]
+    assert (found["model"], found["batch_size"], found["resolution"]) == ("efficientnet_b0", 2, 32)
+    assert list(found["peak_memory_mb"]) == ["forward", "predict", "evaluate", "cam"]
+    assert min(found["peak_memory_mb"].values()) > 20, "B0's weights"
+
+
+def test_memory_is_told_in_times_of_the_forward_pass():
+    peaks = {"forward": 100.0, "predict": 110.0, "evaluate": 120.4, "cam": 130.0}
+    row = {"model": "efficientnet_b4", "batch_size": 32, "resolution": 380, "peak_memory_mb": peaks}
+    text = report._footprint([row])
+    assert "| efficientnet_b4, 32 @ 380 | 100 | 110 (1.10x) | 120 (1.20x) | 130 (1.30x) |" in text
+
+
+@pytest.mark.slow
 def test_augmentation_beside_its_step():
     done = run("--sections=augment", "--mode=train", "--batch_size=4", "--resolution=32", "--json")
     assert done.returncode == 0, done.stderr

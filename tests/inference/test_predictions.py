@@ -1,15 +1,20 @@
 """Prediction: any images, bad ones named and skipped, one compilation a batch size."""
 
+import gc
+import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import effnet_jax
+from effnet_jax.cam.explainer import Explainer
 from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.errors import UserError
 from effnet_jax.inference import predictions
@@ -69,21 +74,47 @@ def test_one_compilation_a_batch_size(net, pictures):
     assert function._cache_size() == 1
 
 
+@pytest.mark.parametrize("name", ["predict", "features", "embed"])
+def test_no_size_of_image_is_compiled_for(net, caplog, name):
+    """A service or a video would wait for each, and what is compiled stays in memory."""
+    ask = getattr(net, name)
+    ask(np.zeros((1, 80, 80, 3), np.uint8))
+    with jax.log_compiles():
+        for side in range(40, 60):
+            ask(np.zeros((1, side, 2 * side, 3), np.uint8))
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+
+
 def test_kinds_of_input(net, pictures):
     path = good(pictures)[2]
     from_path = net.predict([path])
     array = np.asarray(Image.open(path))
     np.testing.assert_allclose(net.predict(path), from_path)
     np.testing.assert_allclose(net.predict(str(path)), from_path)
-    np.testing.assert_allclose(net.predict([array]), from_path)
-    np.testing.assert_allclose(net.predict(array[None]), from_path, atol=1e-4)
+    np.testing.assert_array_equal(net.predict([array]), from_path)
+    np.testing.assert_array_equal(net.predict(array[None]), from_path)
+    for one in (array, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), [Image.open(path)]):
+        np.testing.assert_array_equal(net.predict(one), from_path)
     mixed = net.predict([array, good(pictures)[0]])
     np.testing.assert_allclose(mixed[0], from_path[0], rtol=1e-4)
-    for bad in ([], array, np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 1), np.uint8)):
+    for bad in ([], np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 2), np.uint8), array / 255):
         with pytest.raises(UserError):
             net.predict(bad)
     with pytest.raises(UnreadableImageError):
         net.predict([path, pictures / "1_empty.jpg"])
+
+
+def test_the_weights_are_in_memory_once(folder, pictures):
+    held = lambda: sum(array.nbytes for array in jax.live_arrays())  # noqa: E731
+    gc.collect()
+    before = held()
+    net = effnet_jax.load(folder)
+    net.predict(good(pictures))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(net.variables))
+    gc.collect()
+    assert held() - before < 1.1 * weights
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(net.variables)), "no copy on the host beside it"
+    assert Explainer(net, "net", 8).variables is net.variables
 
 
 def test_features_and_embeddings(net, pictures):
@@ -111,9 +142,22 @@ def test_only_bad_files(net, pictures):
     assert predictions.failures(found) and predictions.as_table(found) == ""
 
 
-def run(*arguments):
+def run(*arguments, **options):
     command = [sys.executable, ROOT / "scripts/predict.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_in_a_bare_environment(folder, tmp_path):
+    """No home to write to, no other programs, a locale that knows ASCII alone, paths with blanks and percents."""
+    place = tmp_path / "a b%20c 100%d"
+    place.mkdir()
+    Image.new("RGB", (70, 70)).save(place / "kätzchen %s.png")
+    shutil.copytree(folder, tmp_path / "run %d b%20c")
+    environment = {"HOME": "/dev/null/none", "PATH": "", "LC_ALL": "C", "JAX_PLATFORMS": "cpu", "PYTHONUTF8": "0"}
+    environment |= {"PYTHONCOERCECLOCALE": "0"}
+    done = run(tmp_path / "run %d b%20c", place, encoding="utf-8", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "kätzchen %s.png" in done.stdout and "Traceback" not in done.stderr
 
 
 def test_the_command(folder, pictures):

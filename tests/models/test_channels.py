@@ -95,8 +95,8 @@ def test_grey_images_and_colour_ones_made_grey(folder, tmp_path):
     np.testing.assert_allclose(net.embed(list(grey)), embedded, atol=0.01 * size)
     Image.fromarray(grey[0, ..., 0]).save(tmp_path / "grey.png")
     np.testing.assert_allclose(net.embed(tmp_path / "grey.png")[0], embedded[0], atol=0.01 * size)
-    with pytest.raises(UserError, match=r"images are \[N, height, width, 1\], not \[2, 64, 64, 4\]"):
-        net.predict(np.zeros((2, 64, 64, 4), np.uint8))
+    with pytest.raises(UserError, match=r"\[N, height, width, 1\], but one was given of \[64, 64, 2\]"):
+        net.predict(np.zeros((2, 64, 64, 2), np.uint8))
 
 
 def test_multispectral_images(folder, tmp_path):
@@ -111,7 +111,7 @@ def test_multispectral_images(folder, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "colour.png")
     with pytest.raises(UserError, match=r"colour.png is \[64, 64, 3\], but this model sees \[height, width, 4\]"):
         net.predict(tmp_path / "colour.png")
-    with pytest.raises(UserError, match=r"an image is \[64, 64\], but"):
+    with pytest.raises(UserError, match=r"an image is \[64, 64, 3\], but"):
         net.predict([np.zeros((64, 64), np.uint8)])
 
 

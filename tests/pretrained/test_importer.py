@@ -216,6 +216,12 @@ def test_labels_of_imagenet():
     assert len(set(names)) == 1000
 
 
+def test_class_names_of_a_file_that_windows_wrote(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("kätzchen\r\nape \r\n\r\n".encode("utf-8-sig"))
+    assert labels.class_names(2, str(path)) == ["kätzchen", "ape"]
+
+
 def test_the_command(weight_file, tmp_path):
     def run(*arguments):
         command = [sys.executable, ROOT / "scripts/import_weights.py", "--from=timm", *arguments]

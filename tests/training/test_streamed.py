@@ -8,6 +8,7 @@ import pytest
 
 from configs import default
 from effnet_jax.architecture import baselines
+from effnet_jax.data.device import streamed
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
 from effnet_jax.training import checkpoint
@@ -60,6 +61,24 @@ def test_a_stopped_run_ends_bit_for_bit_like_a_whole_one(config, tmp_path):
     again = evaluate_checkpoint(tmp_path / "whole", batch_size=8)
     chosen = "ema_accuracy" if again["ema"] else "accuracy"
     assert (again["count"], again["accuracy"]) == (11, whole["test"][chosen])
+
+
+def test_a_run_that_cannot_read_on_saves_what_it_has(config, tmp_path, monkeypatch):
+    whole = train_and_evaluate(config, tmp_path / "whole")
+    at = streamed.StreamedFeeds.at
+
+    def give_up(self, step):
+        if step == 4:
+            raise UserError("a data worker died: set --config.dataset.num_workers lower")
+        return at(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streamed.StreamedFeeds, "at", give_up)
+        with pytest.raises(UserError, match=r"a data worker died.*lower; saved at step 4 of 5 in .*goes on from there"):
+            train_and_evaluate(config, tmp_path / "run")
+    assert (tmp_path / "run/checkpoints/4").is_dir()
+    assert train_and_evaluate(config, tmp_path / "run")["test"] == whole["test"]
+    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "whole")
 
 
 def test_several_steps_at_a_time_are_refused(config, tmp_path):

@@ -1,14 +1,18 @@
 """From stored images to what a model sees: the one rule used by training, evaluation and prediction."""
 
 import dataclasses
+import os
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from effnet_jax.data.decode import inputs
 from effnet_jax.data.decode.images import central_square, crop_box
+from effnet_jax.data.decode.inputs import COLOUR, Input
+from effnet_jax.errors import UserError
 
-COLOUR = 3
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's mode "L"
 _ON_DEVICE = {"bicubic": "bicubic", "bilinear": "linear"}  # Pillow's names -> those of jax.image
 
@@ -17,9 +21,9 @@ _ON_DEVICE = {"bicubic": "bicubic", "bilinear": "linear"}  # Pillow's names -> t
 class Preprocess:
     """Central square crop, resize to the model's resolution, normalisation.
 
-    Stored with every checkpoint. It exists twice, for arrays on the device and for single decoded files
-    on the host (each of its own size, so a device version would compile for each); both use the same
-    antialiased kernel (bicubic with a = -0.5) in float arithmetic.
+    Stored with every checkpoint. It exists twice, for arrays on the device, which have few sizes, and on the host for
+    single images, each of its own size (a device version would compile for each, and keep what it compiled). Both use
+    the same antialiased kernel (bicubic with a = -0.5) in float arithmetic.
 
     There are as many channels C as `mean` has values. Where that is one, colour images are made grey.
 
@@ -46,8 +50,18 @@ class Preprocess:
         """Whether images of so many channels can be given."""
         return channels == self.channels or (channels, self.channels) == (COLOUR, 1)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps uint8 or float [N, H, W, C] in 0..255 to float32 [N, resolution, resolution, C]."""
+    def __call__(self, images: jax.Array | Input | Iterable[Input]) -> jax.Array:
+        """Maps images to what the model sees, float32 [N, resolution, resolution, C].
+
+        Args:
+          images: uint8 or float [N, H, W, C] in 0..255 on the device, also under `jax.jit`, which compiles for each
+            size; or anything that `decode.inputs` takes, NumPy's arrays too, prepared on the host.
+
+        Raises:
+          UserError: see `decode.inputs`.
+        """
+        if not isinstance(images, jax.Array):
+            return self.normalize(np.stack([self.prepare(image) for image in inputs.as_list(images)]))
         top, left, side = self.crop_box(*images.shape[1:3])
         images = images[:, top : top + side, left : left + side].astype(jnp.float32)
         if side != self.resolution:
@@ -69,6 +83,21 @@ class Preprocess:
         scale = 1.0 / (255.0 * jnp.asarray(self.std, jnp.float32))
         shift = -jnp.asarray(self.mean, jnp.float32) / jnp.asarray(self.std, jnp.float32)
         return images.astype(jnp.float32) * scale + shift
+
+    def prepare(self, image: Input) -> np.ndarray:
+        """Returns `on_host` of one image of any kind and size, see `inputs.pixels`.
+
+        Raises:
+          UserError: see there; or it has other channels than the model takes.
+        """
+        pixels = inputs.pixels(image, self.channels)
+        if not self.takes(pixels.shape[2]):
+            name = image if isinstance(image, str | os.PathLike) else "an image"
+            raise UserError(
+                f"{name} is {list(pixels.shape)}, but this model sees [height, width, {self.channels}]; "
+                "give arrays uint8 of that shape"
+            )
+        return self.on_host(pixels)
 
     def mean_colour(self) -> jax.Array:
         """Returns the colour uint8 [C] that becomes about 0."""

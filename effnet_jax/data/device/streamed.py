@@ -4,11 +4,13 @@ Everything is random access up to the batch: the examples and the crops of batch
 on any number of workers. A resumed run starts at its batch without reading those before.
 """
 
+import contextlib
 import dataclasses
 import functools
 import gc
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -26,10 +28,13 @@ from effnet_jax.data.decode.encoded import Encoded, EncodedSplit, Reading
 from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.data.device.feeds import State
 from effnet_jax.data.device.pipeline import StreamedBatch
+from effnet_jax.data.disk import files
 from effnet_jax.errors import UserError
 from effnet_jax.process.sharding import batch_sharded
 
 BATCHES_AHEAD = 2  # of each worker, and on the devices
+MAX_DEATHS = 3  # of workers, after which it is no accident
+_DEATH = re.compile(r"Worker process was terminated unexpectedly with exit code (-?\d+)")  # as Grain reports it
 _SHARED_MEMORY = "/dev/shm"  # through which workers hand over their batches
 
 Example = dict[str, np.ndarray]  # "images" uint8 [S, S, 3], "labels" int32 [], "mask" bool []; batches likewise
@@ -74,7 +79,7 @@ class StreamedFeeds:
         """See `feeds.Feeds`.
 
         Raises:
-          UserError: an image cannot be decoded.
+          UserError: an image cannot be decoded, or workers die again and again.
         """
         if step != self._next:
             raise ValueError(f"step {step} was asked for after step {self._next - 1}")
@@ -137,10 +142,41 @@ def _local_batches(examples: grain.MapDataset, batch_size: int) -> grain.MapData
 
 
 def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator[StreamedBatch]:
-    """Yields batches on the devices, made ahead of time in the background.
+    """Yields batches on the devices. Where a worker dies, killed by the system say, all are started again.
+
+    A batch follows from its number, so nobody can tell from the batches that one did.
+
+    Raises:
+      UserError: an image cannot be decoded, or workers died `MAX_DEATHS` times.
+    """
+    done = deaths = 0
+    while True:
+        try:
+            with contextlib.closing(_read_ahead(batches[done:], mesh, num_workers)) as ahead:
+                for batch in ahead:
+                    done += 1
+                    yield batch
+            return
+        except RuntimeError as error:
+            death = _DEATH.search(str(error))
+            if death is None:
+                raise
+            deaths += 1
+            what = f"a data worker died (exit code {death[1]}; the system kills with -9 where memory runs out)"
+            if deaths == MAX_DEATHS:
+                raise UserError(
+                    f"{what}, as {deaths - 1} did before: set --config.dataset.num_workers lower, or to 0 for threads, "
+                    "or free some memory"
+                ) from error
+            files.say(f"{what}; the workers start again")
+
+
+def _read_ahead(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator[StreamedBatch]:
+    """Yields batches made ahead of time in the background, until a worker dies.
 
     Raises:
       UserError: an image cannot be decoded.
+      RuntimeError: a worker died.
     """
     threads = 1 if num_workers else os.cpu_count()
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, BATCHES_AHEAD))

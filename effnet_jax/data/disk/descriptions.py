@@ -87,8 +87,8 @@ def read(folder: Path, name: str) -> Prepared:
         image and one label an example.
     """
     try:
-        stated = json.loads((folder / "dataset_info.json").read_text())
-        features = json.loads((folder / "features.json").read_text())["featuresDict"]["features"]
+        stated = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        features = json.loads((folder / "features.json").read_text(encoding="utf-8"))["featuresDict"]["features"]
         # The format is written since TFDS 4.2; before, there was only TFRecord.
         record_format = stated.get("fileFormat", "tfrecord")
         shards = {split["name"]: _shards(folder, name, split, record_format) for split in stated["splits"]}
@@ -105,7 +105,7 @@ def read(folder: Path, name: str) -> Prepared:
     names_file = folder / f"{label_feature}.labels.txt"
     names = list(map(str, range(num_classes)))
     if names_file.is_file():
-        names = [line.strip() for line in names_file.read_text().splitlines() if line.strip()]
+        names = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(names) != num_classes:
         raise UserError(f"{names_file} names {len(names)} classes of {num_classes}: {mend(folder)}")
     return Prepared(folder, record_format, shards, tuple(names), image_feature, label_feature, image_shape)

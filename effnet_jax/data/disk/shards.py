@@ -247,7 +247,7 @@ def _describe(collection: Collection, partial: Path, num_bytes: dict[str, int]) 
         ],
         "supervisedKeys": {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}},
     }
-    (partial / "label.labels.txt").write_text("\n".join(collection.class_names) + "\n")
+    (partial / "label.labels.txt").write_text("\n".join(collection.class_names) + "\n", encoding="utf-8")
     python_class = f"{_FEATURES}.features_dict.FeaturesDict"
     (partial / "features.json").write_text(
         json.dumps({"pythonClassName": python_class, "featuresDict": {"features": features}}, indent=1)

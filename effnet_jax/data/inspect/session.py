@@ -48,7 +48,7 @@ def look_at(source: entries.Source, output: pathlib.Path) -> tuple[str, bool]:
     table = verify_report.as_table(findings)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / RECORD, verify_report.as_json(findings))
-    (output / TABLE).write_text(table + "\n")
+    (output / TABLE).write_text(table + "\n", encoding="utf-8")
     contact_sheet.save(verify_report.samples(findings), output / SAMPLES)
     return table, not findings.problems()
 

@@ -141,6 +141,39 @@ def test_a_broken_image_ends_the_run_or_is_left_out_beforehand(tmp_path):
         assert str(broken) not in names and len(names) == 20
 
 
+def died(code=-9):
+    return RuntimeError(f"Worker process was terminated unexpectedly with exit code {code}. Search the logs above")
+
+
+def test_after_a_death_the_next_batch_is_the_next_batch(dataset, monkeypatch, capsys):
+    """Whatever had been read ahead."""
+    source = sources.open_split(dataset.splits["train"], sharding.data_mesh(jax.devices()[:1]))
+    read_ahead = streamed._read_ahead
+
+    def dying(batches, mesh, num_workers, count):
+        for batch, _ in zip(read_ahead(batches, mesh, num_workers), range(count)):
+            yield batch
+        raise died()
+
+    def images(counts):
+        left = iter(counts)
+        monkeypatch.setattr(streamed, "_read_ahead", lambda *arguments: dying(*arguments, next(left)))
+        feeds = source.feeds(jax.random.key(0), 6, 2, {**source.feeds(jax.random.key(0), 6, 2, None).state()})
+        return np.stack([np.asarray(feeds.at(step).images) for step in range(2, 7)])
+
+    whole = images([5])
+    assert not capsys.readouterr().err
+    np.testing.assert_array_equal(images([0, 3, 2]), whole)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all("a data worker died (exit code -9" in line for line in lines)
+    with pytest.raises(UserError, match=r"exit code -9.*as 2 did before: set --config.dataset.num_workers lower"):
+        images([1, 1, 1])
+    monkeypatch.setattr(streamed, "MAX_DEATHS", 99)
+    monkeypatch.setattr(streamed, "_read_ahead", lambda *_: (_ for _ in ()).throw(RuntimeError("something else")))
+    with pytest.raises(RuntimeError, match="something else"):
+        source.feeds(jax.random.key(0), 6, 0, None).at(0)
+
+
 def test_small_sets_do_not_stream_and_large_ones_do():
     assert [datasets.streams(name, None) for name in ("cifar100", "food101", "imagenet2012")] == [False, True, True]
     assert not datasets.streams("folder:x", None) and datasets.streams("folder:x", True)
@@ -197,6 +230,29 @@ def test_workers_end_when_their_parent_is_killed(name):
     while any(pathlib.Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again(name, tmp_path):
+    body = f"""
+    import os, signal, multiprocessing
+    f = source.feeds(jax.random.key(0), 8, 0, None)
+    batches = []
+    for step in range(12):
+        batches.append(np.asarray(f.at(step).images))
+        if step in (0, 4):
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    f.close()
+    np.save({str(tmp_path / "batches.npy")!r}, np.stack(batches))
+    """
+    command = with_two_workers(name, "import numpy as np" + body)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a data worker died (exit code -9") == 2 and "leaked" not in done.stderr, done.stderr
+    split = datasets.load(name, **OPTIONS).splits["train"]
+    stream = streamed.training_batches(split, int(jax.random.bits(jax.random.key(0))), 8)
+    expected = np.stack([stream[number]["images"] for number in range(12)])
+    np.testing.assert_array_equal(np.load(tmp_path / "batches.npy"), expected)
 
 
 def test_devices_do_not_hold_the_memory_of_workers():
