@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from effnet_jax.cli import parsing
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -39,6 +41,10 @@ QUICKSTART = ("--config", "configs/quickstart.py")
         (["--config.batch_size=5000"], "larger than the training split"),
         (["--config.batch_size=20"], "8 devices"),
         (["--config.model.stage_strides=(2,2,2,2,2,2,2)"], "1x1"),
+        (["--config.batch_size=None"], "config.batch_size always has a value"),
+        (["--config.batch=None"], "did you mean 'batch_size'"),
+        (["--config.num_train_steps", "none", "--config.batch_size=-4"], "batch_size must be positive"),
+        (["--config.optimizer.learning_rate=nan"], "config.optimizer.learning_rate must be a number"),
         (["--confg=x"], "did you mean --config?"),
         (["--batch_size=64"], "did you mean --config.batch_size?"),
         (["--learning_rate=0.1"], "did you mean --config.optimizer.learning_rate?"),
@@ -49,6 +55,16 @@ def test_train_refuses(overrides, expected, tmp_path):
     line = error_of("train.py", *QUICKSTART, "--workdir", tmp_path / "run", *overrides)
     assert expected in line
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir()), "the folder stays free"
+
+
+def test_a_key_is_unset_where_that_is_the_last_word():
+    given = ["--config=a", "--config.x=1", "--config.x=None", "--config.y=none", "--config.y", "2", "--z", "none"]
+    assert parsing._without_unset(given) == (["--config=a", "--config.x=1", "--config.y", "2", "--z", "none"], ["x"])
+
+
+def test_options_are_finite():
+    line = error_of("summarize.py", "--model=efficientnet_b0", "--width_multiplier=nan")
+    assert "--width_multiplier must be a number that is neither infinite nor NaN" in line
 
 
 def test_train_needs_a_config_that_exists(tmp_path):
