@@ -15,9 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process import memory
+from effnet_jax.process.lock import Held, locked
 from effnet_jax.search import forecast
 from effnet_jax.search.layout import RUNS
-from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task, locked
+from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
 from effnet_jax.search.storage import open_storage, persistent
 from effnet_jax.training import records as records_lib
 from effnet_jax.training.loop import train_and_evaluate
@@ -184,6 +186,10 @@ def _run(study: optuna.Study, claim: Claim, first_steps: Callable[[str, float], 
         )
     except optuna.TrialPruned:
         persistent(lambda: study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True))
+    except Held as error:  # by a worker that has lost touch with the storage, or somebody's train.py
+        print(f"trial     {claim.task.name}: {error}", flush=True)
+        persistent(lambda: study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True))
+        time.sleep(POLL_SECONDS)
     except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
         reason = _reason(error)
         persistent(lambda: claim.trial.set_user_attr(REASON, reason))
@@ -200,8 +206,8 @@ def _reason(error: Exception) -> str:
     """One line; errors of the program itself are raised again."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+    if memory.is_exhausted(error):
+        return f"out of memory ({memory.in_short(error)})"
     raise error
 
 

@@ -9,7 +9,8 @@ import jax
 import ml_collections
 
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.process import environment, heap, sharding
+from effnet_jax.process import environment, heap, memory, sharding
+from effnet_jax.process.lock import Lock
 from effnet_jax.training import metrics
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints, resume
 from effnet_jax.training.log import RunLog
@@ -18,9 +19,17 @@ from effnet_jax.training.setup import Setup
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.stop import StopRequest
 
+NEED_LESS_MEMORY = (
+    "lower config.batch_size or config.dataset.resolution, raise config.optimizer.accumulation_steps, or set "
+    "--config.model.remat=True, which computes again instead of keeping"
+)
+
 
 class Run:
     """What changes while a run goes on, and the recurring acts on it.
+
+    Args:
+      lock: on the folder, of the process that writes.
 
     Attributes:
       step: updates done.
@@ -31,12 +40,14 @@ class Run:
         self,
         config: ml_collections.ConfigDict,
         folder: pathlib.Path,
+        lock: Lock | None,
         setup: Setup,
         checkpoints: Checkpoints,
         resume_from: str | pathlib.Path | None,
         longer: list[str],
     ):
-        self._config, self._folder, self._setup, self._checkpoints = config, folder, setup, checkpoints
+        self._config, self._folder, self._lock = config, folder, lock
+        self._setup, self._checkpoints = setup, checkpoints
         self._started, self._seconds_before = time.perf_counter(), 0.0
         self.history: list[str] = []
         latest, data_state = checkpoints.latest_step(), None
@@ -82,6 +93,8 @@ class Run:
                 self._save_and_stop()
             compiles = self.step == first_step
             updates = plan.dispatch(self.step)
+            if compiles:
+                self._check_memory(updates)
             trace.before(self.step)
             self._state, token = self._setup.train_steps(self._state, self._feeds.at(self.step), updates)
             self.step += updates
@@ -159,7 +172,7 @@ class Run:
     def _log_training(self, log: RunLog) -> float:
         """Returns images/s."""
         sums = jax.device_get(self._state.metrics)
-        self._check_finite()
+        self._check_before_writing()
         figures = metrics.rates(sums) | {
             "learning_rate": float(self._setup.schedule(self.step - 1)),
             "images_per_second": log.images_per_second(),
@@ -180,7 +193,7 @@ class Run:
         return figures
 
     def _save(self, validation: dict[str, float] | None) -> None:
-        self._check_finite()
+        self._check_before_writing()
         metadata = self._setup.description | {
             "step": self.step,
             "wall_seconds": self._wall_seconds(),
@@ -199,7 +212,15 @@ class Run:
             "the same command goes on from there"
         )
 
-    def _check_finite(self) -> None:
+    def _check_memory(self, updates: int) -> None:
+        """Refuses a step that does not fit; its compilation is that of the first call."""
+        compiled = self._setup.train_steps.lower(self._state, self._feeds.at(self.step), updates).compile()
+        size, side = self._config.batch_size, self._config.dataset.resolution
+        memory.check(compiled, f"a training step of {size} images at {side} px", NEED_LESS_MEMORY)
+
+    def _check_before_writing(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
         bad_step = int(self._state.metrics["first_bad_step"])
         if bad_step >= 0:
             raise UserError(

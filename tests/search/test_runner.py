@@ -1,6 +1,7 @@
 """Many workers, one study: nothing is done twice, nothing is lost, failures are recorded."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy.exc
 
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process import lock
 from effnet_jax.search import queue, runner, storage
 from effnet_jax.search.queue import Queue
 from effnet_jax.training.stop import StopRequest
@@ -86,6 +88,25 @@ def test_a_killed_workers_trial_is_taken_up_where_it_was(tmp_path, monkeypatch):
     by_task = starts(tmp_path)
     assert len(by_task["a"]) == 2 and all(len(by_task[name]) == 1 for name in studies.NAMES[1:])
     assert len(done.read_text()) == studies.STEPS, "it went on from its checkpoint"
+
+
+def test_eight_workers_on_an_empty_folder_a_kill_and_a_full_disk(tmp_path, monkeypatch):
+    code = f"from tests.search import studies; studies.crowd({str(tmp_path)!r}, 8, 0.5)"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    begun = tmp_path / "runs/a_seed0/starts"
+    while not (begun.exists() and begun.read_text().strip()):
+        assert parent.poll() is None
+        time.sleep(0.01)
+    os.kill(int(begun.read_text().split()[0]), signal.SIGKILL)
+    (tmp_path / studies.FULL).touch()
+    told = next((line for line in parent.stdout if "database or disk is full" in line), None)
+    (tmp_path / studies.FULL).unlink()
+    out, _ = parent.communicate(timeout=300)
+    assert told is not None and out.splitlines()[-1].split() == ["-9", *"0" * 7]
+    trained = {name: len((tmp_path / f"runs/{name}_seed0/starts").read_text().split()) for name in studies.CROWD}
+    assert trained == dict.fromkeys(studies.CROWD, 1) | {"a": 2}, "twice only where a worker was killed"
+    complete = [(f"{name}_seed0", "complete", studies.accuracy(name), "") for name in studies.CROWD]
+    assert summary(run(tmp_path, monkeypatch, train=pytest.fail, names=studies.CROWD)) == complete
 
 
 def test_what_was_interrupted_comes_before_what_nobody_has_begun(tmp_path, monkeypatch):
@@ -171,6 +192,18 @@ def test_failures_are_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
     assert len(starts(tmp_path)["d"]) == 1
 
 
+def test_a_run_that_another_process_holds_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    held = [lock.Held("process 7 is training")]
+
+    def train(config, folder, on_validation, **_):
+        if held and config.name == "b":
+            raise held.pop()
+        return studies.train(config, folder, on_validation)
+
+    assert summary(run(tmp_path, monkeypatch, train, ("a", "b"))) == EXPECTED[:2]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), RunInterrupted("stopped")])
 def test_what_is_no_failure_of_the_trial_ends_the_worker_and_leaves_the_task(error, tmp_path, monkeypatch):
     with pytest.raises(type(error)):
@@ -245,6 +278,24 @@ def test_a_storage_that_drops_later_is_tried_again(monkeypatch):
     failures += [optuna.exceptions.StorageInternalError("away")] * (storage.RETRIES + 1)
     with pytest.raises(UserError, match="did not come back"):
         storage.persistent(action)
+
+
+def test_optunas_journal_in_place_of_a_database(tmp_path, monkeypatch):
+    url = f"journal:{tmp_path}/queue/study.log"
+    assert summary(run(tmp_path, monkeypatch, names=("a", "b"), storage_url=url)) == EXPECTED[:2]
+    assert summary(run(tmp_path, monkeypatch, pytest.fail, names=("a", "b"), storage_url=url)) == EXPECTED[:2]
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_sqlite_on_a_network_file_system_is_told(tmp_path, monkeypatch, capsys):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/home {tmp_path}/home nfs4 rw 0 0\n")
+    monkeypatch.setattr(storage, "_MOUNTS", mounts)
+    (tmp_path / "home").mkdir()
+    for folder in (tmp_path, tmp_path / "home"):
+        storage.open_storage("", folder)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "(nfs4)" in line and "--storage=postgresql://host/name or --storage=journal:FILE" in line
 
 
 def test_a_server_that_restarts_while_the_storage_is_opened(tmp_path, monkeypatch):
