@@ -51,7 +51,7 @@ def evaluate_checkpoint(
       report: a folder for accuracy by class, confusion matrix, calibration and the most confident mistakes.
 
     Returns:
-      {"split", "count", "loss", "accuracy", "top5_accuracy", "step", "ema"},
+      {"split", "count", "loss", "accuracy", "top5_accuracy" where there are more than five classes, "step", "ema"},
       with `dataset` its name, and with `report` "expected_calibration_error".
 
     Raises:
@@ -73,15 +73,15 @@ def evaluate_checkpoint(
     variables = sharding.put_replicated(loaded.variables, mesh)
     with memory.enough_for(f"a batch of {batch_size} images", "lower --batch_size"):
         examples = walk(model, variables, pipe, open_split(part, mesh), batch_size, classes)
-    found = {"split": split, **examples.figures(), "step": loaded.step, "ema": loaded.ema}
+    found = {"split": split, **examples.figures(len(names)), "step": loaded.step, "ema": loaded.ema}
     if dataset is not None:
         found = {"dataset": dataset, **found}
     if report is not None:
         found["expected_calibration_error"] = examples.calibration_error()
         if distributed.is_first():
-            folder = pathlib.Path(report).expanduser()
+            folder, labels = pathlib.Path(report).expanduser(), np.unique(classes[classes != UNKNOWN])
             with lock.hold_folder(folder, "writing a report into", "--report", wait=True):
-                report_lib.write(examples, names, part.images.__getitem__, found, folder)
+                report_lib.write(examples, names, labels, part.images.__getitem__, found, folder)
     return found
 
 

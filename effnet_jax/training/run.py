@@ -173,7 +173,7 @@ class Run:
         """Returns images/s."""
         sums = jax.device_get(self._state.metrics)
         self._check_before_writing()
-        figures = metrics.rates(sums) | {
+        figures = metrics.rates(sums, self._config.model.num_classes) | {
             "learning_rate": float(self._setup.schedule(self.step - 1)),
             "images_per_second": log.images_per_second(),
         }
