@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from effnet_jax.data.device import pipeline
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.process import environment, heap, memory, sharding
 from effnet_jax.process.lock import Lock
@@ -93,10 +94,12 @@ class Run:
                 self._save_and_stop()
             compiles = self.step == first_step
             updates = plan.dispatch(self.step)
+            feed = self._feeds.at(self.step)
             if compiles:
-                self._check_memory(updates)
+                self._check_memory(feed, updates)
             trace.before(self.step)
-            self._state, token = self._setup.train_steps(self._state, self._feeds.at(self.step), updates)
+            self._state, token = self._setup.train_steps(self._state, feed, updates)
+            del feed  # images must not outlive their step
             self.step += updates
             log.dispatched(updates, updates * plan.batch_size, token)
             if written := trace.after(self.step, token):
@@ -212,9 +215,9 @@ class Run:
             "the same command goes on from there"
         )
 
-    def _check_memory(self, updates: int) -> None:
+    def _check_memory(self, feed: pipeline.Feed, updates: int) -> None:
         """Refuses a step that does not fit; its compilation is that of the first call."""
-        compiled = self._setup.train_steps.lower(self._state, self._feeds.at(self.step), updates).compile()
+        compiled = self._setup.train_steps.lower(self._state, feed, updates).compile()
         size, side = self._config.batch_size, self._config.dataset.resolution
         memory.check(compiled, f"a training step of {size} images at {side} px", NEED_LESS_MEMORY)
 
