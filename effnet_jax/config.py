@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -84,8 +84,24 @@ def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict(), default=list))
 
 
+def check_finite(config: ml_collections.ConfigDict) -> None:
+    """Raises a `UserError` where a number is NaN or infinite, which no comparison with a limit need find."""
+    for key, value in flatten(config).items():
+        if not all(map(math.isfinite, _numbers(value))):
+            raise UserError(f"config.{key} must be a number that is neither infinite nor NaN, got {value}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, float):
+        yield value
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises a `UserError` for values that no data set or machine could make right."""
+    check_finite(config)
     flat = flatten(config)
     for key in POSITIVE_KEYS:
         if flat[key] <= 0:

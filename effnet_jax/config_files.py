@@ -69,6 +69,17 @@ def keys(path: str) -> list[str]:
     return list(config.flatten(_config(path)))
 
 
+def optional_keys(path: str) -> list[str]:
+    """Returns the keys of a config that may be unset: those that it, or `configs/default.py`, leaves unset.
+
+    Raises:
+      UserError: the file is no config.
+    """
+    defaults = {key for key, value in config.flatten(_config(find("default"))).items() if value is None}
+    found = config.flatten(_config(path))
+    return [key for key, value in found.items() if value is None or key.removeprefix("train.") in defaults]
+
+
 def get_config(name: str) -> ml_collections.ConfigDict:
     """Returns the config of a name or a file, to be changed and given to `effnet_jax.train`.
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from effnet_jax.cli import parsing
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -40,6 +42,10 @@ QUICKSTART = ("--config", "configs/quickstart.py")
         (["--config.batch_size=5000"], "larger than the training split"),
         (["--config.batch_size=20"], "8 devices"),
         (["--config.model.stage_strides=(2,2,2,2,2,2,2)"], "1x1"),
+        (["--config.batch_size=None"], "config.batch_size always has a value"),
+        (["--config.batch=None"], "did you mean 'batch_size'"),
+        (["--config.num_train_steps", "none", "--config.batch_size=-4"], "batch_size must be positive"),
+        (["--config.optimizer.learning_rate=nan"], "config.optimizer.learning_rate must be a number"),
         (["--confg=x"], "did you mean --config?"),
         (["--batch_size=64"], "did you mean --config.batch_size?"),
         (["--learning_rate=0.1"], "did you mean --config.optimizer.learning_rate?"),
@@ -62,6 +68,16 @@ def test_no_name_of_a_file_or_class_ends_a_program(encoding):
     first, second = done.stdout.splitlines()
     assert second == b"\xe4"
     assert first.decode("unicode_escape" if encoding == "ascii" else encoding).startswith("kätzchen ")
+
+
+def test_a_key_is_unset_where_that_is_the_last_word():
+    given = ["--config=a", "--config.x=1", "--config.x=None", "--config.y=none", "--config.y", "2", "--z", "none"]
+    assert parsing._without_unset(given) == (["--config=a", "--config.x=1", "--config.y", "2", "--z", "none"], ["x"])
+
+
+def test_options_are_finite():
+    line = error_of("summarize.py", "--model=efficientnet_b0", "--width_multiplier=nan")
+    assert "--width_multiplier must be a number that is neither infinite nor NaN" in line
 
 
 def test_train_needs_a_config_that_exists(tmp_path):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from configs import default
@@ -18,6 +20,11 @@ from effnet_jax.errors import UserError
         ("model.padding", "VALID"),
         ("model.dropout_rate", 1.5),
         ("optimizer.learning_rate", 0.0),
+        ("optimizer.learning_rate", math.nan),
+        ("optimizer.weight_decay", math.nan),
+        ("optimizer.epsilon", math.inf),
+        ("optimizer.learning_rate_factors", ((".*", -math.inf),)),
+        ("augment.hue", math.nan),
         ("dataset.broken_images", "ignore"),
         ("dataset.validation_examples", -1),
         ("dataset.held_out_fraction", 1.0),

@@ -11,7 +11,6 @@ from effnet_jax.cam import drawing
 from effnet_jax.cam.explainer import Explainer
 from effnet_jax.cam.pictures import Picture
 from effnet_jax.cam.registry import Method
-from effnet_jax.errors import UserError
 from effnet_jax.process.atomic import whole_file
 
 SHEET = "sheet.png"
@@ -57,24 +56,13 @@ class Album:
     """Writes findings into a folder.
 
     Args:
-      folder: made if it is not there.
+      folder: is there.
       folder_each: a subfolder for each checkpoint.
       maps_only: leave the images out.
-
-    Raises:
-      UserError: the folder cannot be written to.
     """
 
     def __init__(self, folder: pathlib.Path, folder_each: bool, maps_only: bool):
         self.folder, self._folder_each, self._maps_only = folder, folder_each, maps_only
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / ".writable").touch()
-            (folder / ".writable").unlink()
-        except OSError as error:
-            raise UserError(
-                f"cannot write to the folder {folder} ({error.strerror}); choose another --output"
-            ) from error
 
     def add(self, finding: Finding) -> Page:
         """Writes the overlay (PNG) and the raw map (.npy)."""

@@ -17,6 +17,7 @@ from effnet_jax.cam.registry import Method
 from effnet_jax.cam.wishes import Wish
 from effnet_jax.errors import UserError
 from effnet_jax.inference import classifier
+from effnet_jax.process import lock, memory
 from effnet_jax.process.atomic import write_json
 
 RECORD, TABLE = "cam.json", "faithfulness.md"
@@ -73,8 +74,18 @@ def run(request: Request) -> Result:
     """Explains images by one or several checkpoints and methods.
 
     Raises:
-      UserError: anything that a user can mend; before anything is computed where that can be known.
+      UserError: anything that a user can mend, also that another process draws into the folder; before anything is
+        computed where that can be known.
     """
+    what = f"a batch of {request.batch_size} images"
+    with (
+        lock.hold_folder(request.output, "drawing into", "--output"),
+        memory.enough_for(what, "lower --batch_size, or take a method without gradients, such as cam or score_cam"),
+    ):
+        return _run(request)
+
+
+def _run(request: Request) -> Result:
     album = Album(request.output, folder_each=len(request.checkpoints) > 1, maps_only=request.maps_only)
     methods = list({name: registry.find(name) for name in request.methods}.values())
     explainers = _load(request)

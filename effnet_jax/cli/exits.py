@@ -9,6 +9,7 @@ from typing import NoReturn
 from absl import flags
 
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process import memory
 
 EXIT_OK, EXIT_SOME_INPUTS_FAILED, EXIT_BAD_INPUT = 0, 1, 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -35,6 +36,10 @@ def execute(main: Callable[[], int | None]) -> NoReturn:
         if error.errno not in NO_ROOM:
             raise
         fail(f"the disk is full ({error.filename or 'no file name'}); free some space and start again")
+    except (MemoryError, RuntimeError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        fail(f"out of memory ({memory.in_short(error)}); take fewer or smaller images at a time, or a smaller model")
     sys.exit(code)
 
 

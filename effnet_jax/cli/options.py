@@ -105,7 +105,9 @@ class StudyFlags:
             "workdir", None, "FOLDER: Folder of the study. Default: runs/<name of the config>."
         )
         self._storage = flags.DEFINE_string(
-            "storage", "", "URL: Of an Optuna storage, such as postgresql://host/name. Default: SQLite in the workdir."
+            "storage",
+            "",
+            "URL: Of an Optuna storage: postgresql://host/name, or journal:FILE. Default: SQLite in the workdir.",
         )
         self._records = flags.DEFINE_string(
             "records",

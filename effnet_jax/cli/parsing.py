@@ -1,6 +1,9 @@
 """From the command line to options and arguments; what is misspelt or missing is said in one line."""
 
+import functools
 import importlib
+import math
+import operator
 import re
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +16,7 @@ from effnet_jax.errors import UserError, did_you_mean
 
 _CONFIG = re.compile(rf"--?{CONFIG}")
 _NO_VALUE = re.compile(r"Missing value for flag -*(\w+)")  # absl's words
+_UNSET = "none"
 _OVERRIDE = re.compile(rf"--?(?:no)?{CONFIG}\.(.+)")
 
 
@@ -36,6 +40,8 @@ def parse(name: str, program: Program, argv: Sequence[str]) -> list[str]:
     by_default = has_config and program.config and not _chosen_config(argv)
     if by_default:
         argv.insert(0, f"--{CONFIG}={config_files.find(program.config)}")
+    given = argv
+    argv, unset = _without_unset(argv) if has_config else (argv, [])
     try:
         arguments = flags.FLAGS(["", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
@@ -47,13 +53,16 @@ def parse(name: str, program: Program, argv: Sequence[str]) -> list[str]:
             raise UserError(f"--{match[1]} is given without a value: {_as_phrase(page.text_of(match[1]))}") from error
         raise
     except (KeyError, AttributeError) as error:  # ml_collections: an override of a key that is not there
-        _check_overrides(argv)
+        _check_overrides(given)
         raise error
+    if unset:
+        _unset(unset, _chosen_config(argv))
     if by_default:
         flags.FLAGS[CONFIG].using_default_value = True
     if program.first is not None and arguments and not flags.FLAGS[program.first.name].present:
         flags.FLAGS[program.first.name].parse(arguments.pop(0))
     _check_needed(program)
+    _check_finite(name)
     return arguments
 
 
@@ -70,10 +79,50 @@ def _with_paths_of_configs(argv: Sequence[str]) -> list[str]:
     return found
 
 
+def _without_unset(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the arguments without `--config.KEY=None`, and the keys of which that is the last word."""
+    kept, unset, index = [], [], 0
+    while index < len(argv):
+        option, equals, value = argv[index].partition("=")
+        apart = not equals and index + 1 < len(argv)
+        match = _OVERRIDE.fullmatch(option)
+        if match and (argv[index + 1] if apart else value).lower() == _UNSET:
+            unset.append(match[1])
+            index += 1 + apart
+            continue
+        if match and match[1] in unset:  # a value that is given later
+            unset.remove(match[1])
+        kept.append(argv[index])
+        index += 1
+    return kept, unset
+
+
+def _unset(keys: Sequence[str], path: str) -> None:
+    """Takes the value of keys of the config away.
+
+    Raises:
+      UserError: one is not in it, or always has a value.
+    """
+    known, optional = config_files.keys(path), config_files.optional_keys(path)
+    for key in keys:
+        if key not in known:
+            raise UserError(f"unknown config key {key!r}{did_you_mean(key, known)}")
+        if key not in optional:
+            raise UserError(f"config.{key} always has a value, None is none of it; unset may be {', '.join(optional)}")
+        *sections, name = key.split(".")
+        functools.reduce(operator.getitem, sections, flags.FLAGS[CONFIG].value)[name] = None
+
+
 def _check_needed(program: Program) -> None:
     missing = [flag.name for flag in program.needed if not flags.FLAGS[flag.name].present]
     if missing:
         raise UserError("; ".join(f"--{name} is needed: {_as_phrase(page.text_of(name))}" for name in missing))
+
+
+def _check_finite(name: str) -> None:
+    for flag in page.own_flags(name):
+        if isinstance(flag.value, float) and not math.isfinite(flag.value):
+            raise UserError(f"--{flag.name} must be a number that is neither infinite nor NaN, got {flag.value}")
 
 
 def _as_phrase(sentence: str) -> str:

@@ -12,7 +12,7 @@ from effnet_jax.data.sets.splits import Dataset, Split, take_validation
 from effnet_jax.errors import UserError
 
 
-def num_classes(name: str, data_dir: str = "", manual_dir: str = "") -> int:
+def num_classes(name: str, data_dir: str = "", manual_dir: str = "", broken_images: str = "fail") -> int:
     """Returns the number of classes of dataset `name` before anything of it is decoded; arguments as in `load`.
 
     Raises:
@@ -21,7 +21,7 @@ def num_classes(name: str, data_dir: str = "", manual_dir: str = "") -> int:
     if any_tfds.is_tfds(name):
         return len(any_tfds.find(name, data_dir, manual_dir).class_names)
     if folder_layout.is_folder(name):
-        return len(folder_layout.find(name).class_names)
+        return len(folder_layout.find(name, skip_empty=broken_images == "skip").class_names)
     return registry.info(name).num_classes
 
 
@@ -64,7 +64,8 @@ def load(
         training; None for `resolution`.
       held_out_fraction: Of folders and "tfds:NAME": share of the training images that is held out for each split
         they do not bring.
-      broken_images: Of folders: "fail", or "skip" to do without images that cannot be read.
+      broken_images: Of folders: "fail", or "skip" to do without images that cannot be read, and without class folders
+        in which there are none.
       streaming: Whether images stay encoded on disk; None for folders no, and for others where they are large or have
         no one size.
       num_workers: Processes that decode what streams; None for one a core, 0 for threads.

@@ -21,7 +21,7 @@ from effnet_jax.evaluation import report as report_lib
 from effnet_jax.evaluation.classes import UNKNOWN, in_short, matched
 from effnet_jax.evaluation.examples import walk
 from effnet_jax.models.registry import create_model
-from effnet_jax.process import distributed, sharding
+from effnet_jax.process import distributed, lock, memory, sharding
 from effnet_jax.training import checkpoint
 from effnet_jax.training.evaluation import load_dataset
 
@@ -51,8 +51,8 @@ def evaluate_checkpoint(
       report: a folder for accuracy by class, confusion matrix, calibration and the most confident mistakes.
 
     Returns:
-      {"split", "count", "loss", "accuracy", "top5_accuracy", "step", "ema"}, with `dataset` its name, and with
-      `report` "expected_calibration_error".
+      {"split", "count", "loss", "accuracy", "top5_accuracy" where there are more than five classes, "step", "ema"},
+      with `dataset` its name, and with `report` "expected_calibration_error".
 
     Raises:
       UserError: no checkpoint, no data, no class that the network knows, or a batch that the devices cannot share.
@@ -72,14 +72,17 @@ def evaluate_checkpoint(
     model = create_model(**loaded.metadata["model"])
     variables = sharding.put_replicated(loaded.variables, mesh)
     loaded = dataclasses.replace(loaded, variables={})  # not a second time beside those on the devices
-    examples = walk(model, variables, pipe, open_split(part, mesh), batch_size, classes)
-    found = {"split": split, **examples.figures(), "step": loaded.step, "ema": loaded.ema}
+    with memory.enough_for(f"a batch of {batch_size} images", "lower --batch_size"):
+        examples = walk(model, variables, pipe, open_split(part, mesh), batch_size, classes)
+    found = {"split": split, **examples.figures(len(names)), "step": loaded.step, "ema": loaded.ema}
     if dataset is not None:
         found = {"dataset": dataset, **found}
     if report is not None:
         found["expected_calibration_error"] = examples.calibration_error()
         if distributed.is_first():
-            report_lib.write(examples, names, part.images.__getitem__, found, pathlib.Path(report).expanduser())
+            folder, labels = pathlib.Path(report).expanduser(), np.unique(classes[classes != UNKNOWN])
+            with lock.hold_folder(folder, "writing a report into", "--report", wait=True):
+                report_lib.write(examples, names, labels, part.images.__getitem__, found, folder)
     return found
 
 

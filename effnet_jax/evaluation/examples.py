@@ -14,6 +14,7 @@ from effnet_jax.data.device.feeds import Source
 from effnet_jax.data.device.pipeline import Pipeline, Window
 from effnet_jax.evaluation.classes import UNKNOWN
 from effnet_jax.process import distributed, sharding
+from effnet_jax.training import metrics
 from effnet_jax.training.step import cross_entropy, rank_of_label
 
 BINS = 15  # of confidence, in Guo et al.
@@ -44,14 +45,15 @@ class Examples:
         """bool [N]."""
         return self.rank == 0
 
-    def figures(self) -> dict[str, float]:
-        """Returns {"count", "loss", "accuracy", "top5_accuracy"}; accuracies are fractions."""
-        return {
+    def figures(self, num_classes: int) -> dict[str, float]:
+        """Returns "count" and what `metrics.rates` gives of a network of so many classes."""
+        sums = {
             "count": len(self.labels),
-            "loss": float(self.loss.mean(dtype=np.float64)),
-            "accuracy": float(self.correct.mean()),
-            "top5_accuracy": float((self.rank < 5).mean()),
+            "loss": self.loss.sum(dtype=np.float64),
+            "correct": self.correct.sum(),
+            "top5_correct": (self.rank < metrics.TOP).sum(),
         }
+        return {"count": sums["count"], **metrics.rates(sums, num_classes)}
 
     def calibration_error(self) -> float:
         """The expected calibration error (Guo et al. 2017, equation 3): |accuracy - confidence|, over 15 bins."""

@@ -16,6 +16,7 @@ from effnet_jax.process.atomic import whole_file
 BY_CLASS, CONFUSION, MATRIX, CALIBRATION, MISTAKES, FIGURES = (
     "per_class.csv", "confusion.csv", "confusion.png", "calibration.png", "mistakes.png", "report.json",
 )  # fmt: skip
+NO_IMAGES = "no images"  # in place of the class that one is most often taken for
 MISTAKES_SHOWN, TILE = 24, 200  # pixels: wide enough for two class names
 MOST_COUNTS = 20  # classes whose cells have room for a number
 MOST_NAMES = 30  # classes that have room for their names beside the matrix
@@ -25,6 +26,7 @@ DOTS_PER_INCH = 110
 def write(
     examples: Examples,
     names: Sequence[str],
+    labels: np.ndarray,
     image_of: Callable[[int], np.ndarray],
     figures: dict,
     output: pathlib.Path,
@@ -34,6 +36,7 @@ def write(
     Args:
       examples: what the network said.
       names: of its classes.
+      labels: int [K], the classes that the data set has, also those of which there was no image.
       image_of: the image uint8 [H, W, C] of an example by its number.
       figures: what report.json begins with.
       output: the folder.
@@ -42,12 +45,11 @@ def write(
       UserError: nothing can be written there.
     """
     matrix = confusion(examples, len(names))
-    present = np.flatnonzero(matrix.sum(1))
-    rows = by_class(matrix, names, present)
+    rows = by_class(matrix, names, labels)
     _write(output / BY_CLASS, _csv([("class", "images", "accuracy", "most often taken for", "times"), *rows]))
     _write(
         output / CONFUSION,
-        _csv([("true \\ predicted", *names), *((names[label], *matrix[label].tolist()) for label in present)]),
+        _csv([("true \\ predicted", *names), *((names[label], *matrix[label].tolist()) for label in labels)]),
     )
     _write(output / MATRIX, _png(_draw_matrix(matrix, names)))
     _write(output / CALIBRATION, _png(_draw_calibration(examples)))
@@ -66,15 +68,21 @@ def confusion(examples: Examples, num_classes: int) -> np.ndarray:
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def by_class(matrix: np.ndarray, names: Sequence[str], present: np.ndarray) -> list[tuple]:
-    """Returns (class, images, accuracy, class it is most often taken for, how often), worst class first."""
-    rows = []
-    for label in present:
+def by_class(matrix: np.ndarray, names: Sequence[str], labels: np.ndarray) -> list[tuple]:
+    """Returns (class, images, accuracy, class it is most often taken for, how often), worst class first.
+
+    Where there is no image, the accuracy is None and the row, one of the last, says so.
+    """
+    rows, without = [], []
+    for label in labels:
         total, wrong = int(matrix[label].sum()), matrix[label].copy()
+        if not total:
+            without.append((names[label], 0, None, NO_IMAGES, 0))
+            continue
         accuracy, wrong[label] = int(wrong[label]) / total, 0
         times = int(wrong.max())
         rows.append((names[label], total, round(accuracy, 4), names[wrong.argmax()] if times else "", times))
-    return sorted(rows, key=lambda row: row[2])
+    return sorted(rows, key=lambda row: row[2]) + without
 
 
 def most_confident_mistakes(examples: Examples) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from effnet_jax.inference.classifier import Classifier
+from effnet_jax.process import memory
 
 
 def records(net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_size: int) -> list[dict[str, Any]]:
@@ -21,9 +22,14 @@ def records(net: Classifier, paths: Sequence[pathlib.Path], top_k: int, batch_si
     Returns:
       In the order of `paths`, {"path", "predictions": [{"label", "index", "probability"}]} by falling
       probability, or {"path", "error"}.
+
+    Raises:
+      UserError: such a batch does not fit into memory.
     """
     found = []
-    for path, result in net.predict_files(paths, batch_size):
+    with memory.enough_for(f"a batch of {batch_size} images", "lower --batch_size"):
+        results = list(net.predict_files(paths, batch_size))
+    for path, result in results:
         if isinstance(result, np.ndarray):
             best = np.argsort(-result, kind="stable")[:top_k].tolist()
             predictions = [

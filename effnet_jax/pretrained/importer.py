@@ -143,6 +143,12 @@ def import_weights(
 
 def _refusal(path: pathlib.Path, source_name: str, model: str, tensors: Tensors, matched: Match) -> str:
     what = f"{path.name} does not hold the tensors of {source_name}'s {model}"
+    if matched.lacks_only_the_classifier:
+        layer = matched.missing[0].rpartition(".")[0] or matched.missing[0].rpartition("/")[0]
+        return (
+            f"{path.name} holds no classifier, as of a model made with num_classes=0: give --allow_missing={layer} for "
+            "a new one of --num_classes outputs, which is to be trained"
+        )
     better = looks_like(tensors, matched)
     if better is None:
         return f"{what}: {matched.describe(MAX_NAMES_SHOWN)}"

@@ -40,6 +40,12 @@ class Match:
     def problems(self) -> int:
         return len(self.missing) + len(self.unexpected) + len(self.misshaped)
 
+    @property
+    def lacks_only_the_classifier(self) -> bool:
+        """Whether the whole classifier is missing and nothing else is wrong."""
+        classifier = {name for name, variable in self.expected.items() if variable.layer == CLASSIFIER}
+        return self.problems == len(self.missing) and set(self.missing) == classifier
+
     def without(self, allowed: tuple[str, ...]) -> "Match":
         """Returns the match without the missing names that are allowed to be."""
         return dataclasses.replace(self, missing=tuple(n for n in self.missing if n not in allowed))

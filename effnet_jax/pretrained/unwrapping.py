@@ -9,8 +9,13 @@ from effnet_jax.errors import UserError
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 _RAW = ("state_dict", "model_state_dict", "model", "net")
 _INSIDE = ("state_dict", "module", "model")  # where an entry keeps its tensors, if not in itself
-_PREFIXES = re.compile(r"^(?:module\.|model\.|_orig_mod\.)+")  # of wrappers: data parallel, Lightning, torch.compile
+# Of wrappers: data parallel, what people call the network in a Lightning module, torch.compile.
+_PREFIXES = re.compile(r"^(?:module\.|model\.|net\.|backbone\.|_orig_mod\.)+")
 _COUNTER = "n_averaged"  # that PyTorch's AveragedModel saves with the averages
+
+
+class NoStateDict(UserError):
+    """Nothing in a file looks like a model's tensors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,7 @@ def unwrap(content: Any, weights: str, kind: type) -> Held:
     averaged, raw = (_first(content, keys, kind) for keys in (_AVERAGED, _RAW))
     raw = raw or ({} if averaged else _tensors(content, kind))
     if not averaged and not raw:
-        raise UserError("it holds no state_dict")
+        raise NoStateDict("it holds no state_dict")
     ema = weights == "ema" or (weights == "selected" and bool(averaged))
     taken = averaged if ema else raw
     if not taken:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -17,7 +18,8 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
     Raises:
       UserError: the file cannot be written there.
     """
-    partial = path.with_name(path.name + ".partial")
+    # A name of its own: where several processes write the same file, the last to end wins.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -32,6 +34,5 @@ def whole_file(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a JSON file that is either whole or not there."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())

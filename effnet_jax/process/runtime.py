@@ -15,6 +15,7 @@ MAX_QUEUED_DISPATCHES = 1
 # New objects before the first generation is searched, and searches before the next one's; Python has 700, 10, 10.
 _GARBAGE_THRESHOLDS = 20_000, 10, 10
 
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 3: fatal errors only
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 _YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 _EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
@@ -34,6 +35,8 @@ def prepare_process() -> None:
     * A flag that the installed XLA does not know is left out, and stderr says so; see `xla_flags`.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
       A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
+    * XLA's alarms about slow compilation, a block of lines each, mean nothing on slow CPUs. To its log they are errors,
+      so on CPUs only fatal ones are shown; what fails is raised all the same. TF_CPP_MIN_LOG_LEVEL of the user's wins.
     * Python looks for cycles of garbage less often. Tracing makes tens of thousands of small objects that stay, and
       looking through them again and again took a fifth of it.
     """
@@ -41,6 +44,8 @@ def prepare_process() -> None:
         raise RuntimeError("prepare_process() must run before jax is imported")
     heap.tune()
     xla_flags.add(_flags())
+    if not accelerator_is_there():
+        os.environ.setdefault(_LOG_LEVEL, "3")
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

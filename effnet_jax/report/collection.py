@@ -49,11 +49,11 @@ class Group:
     missing: dict[int, str]
 
     def accuracy(self, split: str, figure: str = "accuracy") -> tuple[float, float] | None:
-        """Mean in percent and its standard error; None where no run is finished, or none has such a split."""
-        if not self.runs or split not in self.runs[0].results:
+        """Mean in percent and its standard error; None where no run is finished, or none has such a split or figure."""
+        if not self.runs or figure not in self.runs[0].results.get(split, ()):
             return None
-        values = [100 * run.accuracy(split, figure) for run in self.runs]
-        mean, error = estimate([value / 100 for value in values], int(self.runs[0].results[split]["count"]))
+        values = [run.accuracy(split, figure) for run in self.runs]
+        mean, error = estimate(values, int(self.runs[0].results[split]["count"]))
         return 100 * mean, 100 * error
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from effnet_jax.process import lock
 from effnet_jax.process.atomic import whole_file
 from effnet_jax.report import collection
 from effnet_jax.report.collection import Collection
@@ -45,9 +46,10 @@ def write(runs: str | pathlib.Path, output: str | pathlib.Path) -> pathlib.Path:
         **{f"{name}.png": data for name, data in pictures.items()},
         **{f"{name}.svg": data for name, data in drawings.items()},
     }
-    for name, data in contents.items():
-        with whole_file(output / name) as file:
-            file.write(data)
+    with lock.hold_folder(output, "writing a report into", "--output", wait=True):
+        for name, data in contents.items():
+            with whole_file(output / name) as file:
+                file.write(data)
     return output / "index.html"
 
 

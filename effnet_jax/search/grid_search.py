@@ -47,6 +47,7 @@ def search(
       UserError: the config, the storage or the workdir will not do, or not one trial finished.
       RunInterrupted: SIGTERM or Ctrl-C.
     """
+    config_lib.check_finite(config)
     config_lib.check(config.train)
     check_seeds("search", config.search.seeds)
     found = candidates_lib.candidates(config.search, config.train)

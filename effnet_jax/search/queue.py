@@ -3,18 +3,18 @@
 import contextlib
 import copy
 import dataclasses
-import fcntl
 import pathlib
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import ml_collections
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from effnet_jax.process import lock as lock_lib
+from effnet_jax.process.lock import locked
 from effnet_jax.search.layout import RUNS, run_name
 
 BEAT_SECONDS = 20.0
@@ -65,7 +65,7 @@ class Queue:
 
     A trial whose worker died is failed without a reason, and its task is queued again; the run in the task's
     folder then goes on from its checkpoint. Whether a worker is alive is told by the lock it holds on the
-    folder, where the workdir is the same, and by its heartbeat where it is not.
+    folder, where workdir and machine are the same, and by its heartbeat where they are not.
     """
 
     def __init__(self, study: optuna.Study, tasks: Sequence[Task], workdir: pathlib.Path, retry_failed: bool = False):
@@ -88,7 +88,7 @@ class Queue:
         if claim is None:
             yield None
             return
-        with lock, _heartbeat(claim.trial):
+        with contextlib.closing(lock), _heartbeat(claim.trial):
             yield claim
 
     def latest(self) -> dict[str, FrozenTrial]:
@@ -124,8 +124,8 @@ class Queue:
         for name in [*interrupted, *unbegun][:1]:
             self._study.enqueue_trial(self._tasks[name].params, user_attrs={TASK: name})
 
-    def _pop(self) -> tuple[Claim | None, contextlib.AbstractContextManager[Any]]:
-        nothing = None, contextlib.nullcontext()
+    def _pop(self) -> tuple[Claim | None, lock_lib.Lock | None]:
+        nothing = None, None
         if not any(trial.state == TrialState.WAITING for trial in self._study.get_trials(deepcopy=False)):
             return nothing
         trial = self._study.ask()
@@ -140,7 +140,7 @@ class Queue:
             self._fail(trial.number)
             return nothing
         folder = self._workdir / RUNS / name
-        lock = _try_lock(_lock_file(folder))
+        lock = lock_lib.take(_lock_file(folder))
         if lock is None:
             self._fail(trial.number)
             return nothing
@@ -155,14 +155,10 @@ class Queue:
 
     def _drop_the_dead(self) -> None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            dead = None
             if trial.user_attrs.get(WORKDIR) == self._identity:
-                lock = _try_lock(_lock_file(self._workdir / RUNS / trial.user_attrs[TASK]))
-                dead = lock is not None
-                if lock is not None:
-                    lock.close()
-            else:
-                dead = self._is_silent(trial)
-            if dead:
+                dead = lock_lib.is_free(_lock_file(self._workdir / RUNS / trial.user_attrs[TASK]))
+            if self._is_silent(trial) if dead is None else dead:
                 self._fail(trial.number)
 
     def _is_silent(self, trial: FrozenTrial) -> bool:
@@ -212,23 +208,3 @@ def _identity(workdir: pathlib.Path) -> str:
 
 def _lock_file(folder: pathlib.Path) -> pathlib.Path:
     return folder.with_name(folder.name + ".lock")
-
-
-def _try_lock(path: pathlib.Path) -> Any:
-    """Returns an open file that holds the lock until it is closed or its process dies; None if it is taken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that one process of this workdir has at a time."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

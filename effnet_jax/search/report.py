@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from effnet_jax.process.atomic import whole_file, write_json
+from effnet_jax.process.lock import locked
 from effnet_jax.search.candidates import PAPER
 from effnet_jax.search.findings import chosen_text, draw, train_flags
 from effnet_jax.search.layout import SEARCH_FILE
-from effnet_jax.search.queue import LOCK, locked
+from effnet_jax.search.queue import LOCK
 from effnet_jax.search.runner import Outcome
 
 _COLUMNS = ("task", "alpha", "beta", "gamma", "seed", "state", "validation_accuracy", "steps", "selected_step",

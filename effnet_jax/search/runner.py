@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import ml_collections
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process.lock import Held, locked
 from effnet_jax.search import forecast
 from effnet_jax.search.layout import RUNS
-from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task, locked
+from effnet_jax.search.queue import LOCK, REASON, Claim, Queue, Task
 from effnet_jax.search.storage import open_storage, persistent
 from effnet_jax.training import records as records_lib
 from effnet_jax.training.loop import train_and_evaluate
@@ -184,8 +184,11 @@ def _run(study: optuna.Study, claim: Claim, first_steps: Callable[[str, float], 
         )
     except optuna.TrialPruned:
         persistent(lambda: study.tell(claim.trial, state=TrialState.PRUNED, skip_if_finished=True))
-    except (UserError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        reason = _reason(error)
+    except Held:  # by somebody's train.py, or a worker that has lost touch with the storage: to be tried again
+        persistent(lambda: study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True))
+        time.sleep(POLL_SECONDS)
+    except UserError as error:  # too little memory is one
+        reason = str(error)
         persistent(lambda: claim.trial.set_user_attr(REASON, reason))
         persistent(lambda: study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True))
     else:
@@ -194,15 +197,6 @@ def _run(study: optuna.Study, claim: Claim, first_steps: Callable[[str, float], 
         persistent(lambda: claim.trial.set_user_attr(RESULTS, kept))
         accuracy = results["validation"][prefix + "accuracy"]
         persistent(lambda: study.tell(claim.trial, accuracy, skip_if_finished=True))
-
-
-def _reason(error: Exception) -> str:
-    """One line; errors of the program itself are raised again."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return f"out of memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
-    raise error
 
 
 def _reporter(claim: Claim) -> Callable[[int, float], None]:

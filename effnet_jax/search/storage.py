@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy.exc
+from optuna.storages.journal import JournalFileBackend
 
 from effnet_jax.errors import UserError
 
@@ -21,20 +22,35 @@ _LOST = (
     sqlalchemy.exc.OperationalError,
     sqlalchemy.exc.InterfaceError,
 )
+JOURNAL = "journal:"
+_MOUNTS = pathlib.Path("/proc/mounts")
+_NETWORK = (
+    "nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.sshfs", "beegfs", "gpfs",
+)  # fmt: skip
 T = TypeVar("T")
 
 
-def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.RDBStorage:
+def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.BaseStorage:
     """Opens, and on first use makes, the database.
 
     Args:
-      url: as SQLAlchemy has it; empty for `workdir`/study.db.
+      url: as SQLAlchemy has it, or "journal:FILE", which is Optuna's journal, a file that is safe on NFS; empty for
+        SQLite in `workdir`/study.db. SQLite relies on locks that network file systems do not keep: a line says so.
       workdir: the study's folder.
 
     Raises:
       UserError: there is no such kind of database, or it cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url.startswith(JOURNAL):
+        return _journal(pathlib.Path(url.removeprefix(JOURNAL)).expanduser())
+    kind = network_file_system(workdir)
+    if not url and kind:
+        print(
+            f"storage   SQLite is not safe for several workers on a network file system ({kind}): give "
+            f"--storage=postgresql://host/name or --storage={JOURNAL}FILE, or a --workdir on a disk of this machine",
+            flush=True,
+        )
     url = url or f"sqlite:///{workdir / 'study.db'}"
     # The driver that SQLAlchemy takes for "postgresql" depends on its version.
     with_driver = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
@@ -52,6 +68,25 @@ def open_storage(url: str, workdir: pathlib.Path) -> optuna.storages.RDBStorage:
         raise UserError(
             f"the storage {_shown(url)} cannot be reached or used ({_first_line(error)}); start it or mend --storage"
         ) from error
+
+
+def network_file_system(folder: pathlib.Path) -> str | None:
+    """Returns the kind of the network file system that a folder is on, such as "nfs4"; None where it is on none."""
+    try:
+        mounts = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
+    except OSError:
+        return None
+    around = [(len(place), kind) for place, kind in mounts if folder.resolve().is_relative_to(place)]
+    kind = max(around, default=(0, ""))[1]
+    return kind if kind in _NETWORK else None
+
+
+def _journal(path: pathlib.Path) -> optuna.storages.JournalStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    except OSError as error:
+        raise UserError(f"the journal {path} cannot be written ({error.strerror}); mend --storage") from error
 
 
 def _opened(url: str, engine_kwargs: dict[str, Any]) -> optuna.storages.RDBStorage:

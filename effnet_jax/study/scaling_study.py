@@ -10,8 +10,9 @@ from effnet_jax import config as config_lib
 from effnet_jax.errors import UserError
 from effnet_jax.process import environment
 from effnet_jax.process.atomic import write_json
+from effnet_jax.process.lock import locked
 from effnet_jax.search.layout import STUDY_FILE
-from effnet_jax.search.queue import LOCK, Task, locked, with_seeds
+from effnet_jax.search.queue import LOCK, Task, with_seeds
 from effnet_jax.search.runner import Outcome, check_seeds, describe, made_workdir, run_study
 from effnet_jax.study import members as members_lib
 from effnet_jax.study.members import Member
@@ -48,6 +49,7 @@ def run(
       UserError: the config, the storage or the workdir will not do, or not one run finished.
       RunInterrupted: SIGTERM or Ctrl-C.
     """
+    config_lib.check_finite(config)
     config_lib.check(config.train)
     if config.study.kind not in KINDS:
         raise UserError(f"config.study.kind is one of {', '.join(KINDS)}, not {config.study.kind!r}")

@@ -26,21 +26,20 @@ class Evaluator:
             return eval_step(variables, pipeline.eval_batch(window, batch_size))
 
         self._step = jax.jit(step, out_shardings=sharding.replicated(pipeline.mesh))
-        self._batch_size = batch_size
+        self._batch_size, self._num_classes = batch_size, pipeline.num_classes
 
     def __call__(self, weights: Sequence[Any], source: Source) -> list[dict[str, float]]:
-        """Returns {"count", "loss", "accuracy", "top5_accuracy"} over all examples for each of several variables."""
+        """Returns "count" and `metrics.rates` over all examples for each of several variables."""
         batches = []
         for window in source.windows(self._batch_size):
             batches.append([self._step(variables, window) for variables in weights])
             if len(batches) > MAX_QUEUED_DISPATCHES:
                 jax.block_until_ready(batches[-1 - MAX_QUEUED_DISPATCHES])
-        return [_figures(sums) for sums in zip(*jax.device_get(batches))]
+        return [self._figures(sums) for sums in zip(*jax.device_get(batches))]
 
-
-def _figures(batches: Sequence[dict[str, Any]]) -> dict[str, float]:
-    sums = {key: sum(batch[key].item() for batch in batches) for key in batches[0]}
-    return {"count": sums["count"], **metrics.rates(sums)}
+    def _figures(self, batches: Sequence[dict[str, Any]]) -> dict[str, float]:
+        sums = {key: sum(batch[key].item() for batch in batches) for key in batches[0]}
+        return {"count": sums["count"], **metrics.rates(sums, self._num_classes)}
 
 
 def load_dataset(options: ml_collections.ConfigDict) -> datasets.Dataset:

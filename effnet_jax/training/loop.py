@@ -11,12 +11,12 @@ import ml_collections
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import UserError
-from effnet_jax.process import atomic, distributed, environment, heap
+from effnet_jax.process import atomic, distributed, environment, heap, memory
 from effnet_jax.training import curves, trackers, workdir
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints, newest
 from effnet_jax.training.log import RunLog
 from effnet_jax.training.profiling import StepTrace
-from effnet_jax.training.run import Run
+from effnet_jax.training.run import NEED_LESS_MEMORY, Run
 from effnet_jax.training.setup import Setup, build
 from effnet_jax.training.stop import StopRequest
 
@@ -52,43 +52,46 @@ def train_and_evaluate(
       What `results.json` holds.
 
     Raises:
-      UserError: the config, the data or the workdir will not do, or the loss became non-finite.
+      UserError: the config, the data or the workdir will not do, another process trains in it, or the loss became
+        non-finite.
       RunInterrupted: SIGTERM or Ctrl-C; the run has been saved.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     config_lib.check(config)
     trackers.check(track)
-    workdir.check(folder, config, overwrite)
-    results_file = folder / workdir.RESULTS
-    longer = workdir.changed_length(folder, config)
-    if results_file.exists() and not longer:
-        return json.loads(results_file.read_text())
+    with workdir.held(folder, config, overwrite) as lock, memory.enough_for("this run", NEED_LESS_MEMORY):
+        results_file = folder / workdir.RESULTS
+        longer = workdir.changed_length(folder, config)
+        if results_file.exists() and not longer:
+            return json.loads(results_file.read_text())
 
-    heap.release()  # what a run before this one in the process has tidied away
-    with StopRequest() as stop, contextlib.ExitStack() as stack:
-        with distributed.agreed():
-            setup = build(config)
-            _check_length(setup.plan.num_train_steps, folder, resume_from)
-        workdir.claim(folder, config)
-        checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
-        run = stack.enter_context(contextlib.closing(Run(config, folder, setup, checkpoints, resume_from, longer)))
-        trace = stack.enter_context(contextlib.closing(StepTrace(profile_steps, folder)))
-        open_all = functools.partial(trackers.open_trackers, track, folder, config_lib.flatten(config), run.step)
-        with RunLog(folder, run.step, setup.plan.num_train_steps, open_all) as log:
-            for line in _announcement(config, setup, run):
-                log.say(line)
-            run.train(log, stop, trace, on_training, on_validation)
-            results = run.finish(log)
-    if distributed.is_first():
-        title = f"{config.model.name} on {config.dataset.name}"
-        curves.draw(folder / "metrics.jsonl", folder / "curves.png", title)
-        atomic.write_json(results_file, results)
+        heap.release()  # what a run before this one in the process has tidied away
+        with StopRequest() as stop, contextlib.ExitStack() as stack:
+            with distributed.agreed():
+                setup = build(config)
+                _check_length(setup.plan.num_train_steps, folder, resume_from)
+            workdir.claim(folder, config)
+            checkpoints = stack.enter_context(Checkpoints(folder / FOLDER))
+            run = Run(config, folder, lock, setup, checkpoints, resume_from, longer)
+            stack.enter_context(contextlib.closing(run))
+            trace = stack.enter_context(contextlib.closing(StepTrace(profile_steps, folder)))
+            open_all = functools.partial(trackers.open_trackers, track, folder, config_lib.flatten(config), run.step)
+            with RunLog(folder, run.step, setup.plan.num_train_steps, open_all) as log:
+                for line in _announcement(config, setup, run):
+                    log.say(line)
+                run.train(log, stop, trace, on_training, on_validation)
+                results = run.finish(log)
+        if lock is not None:
+            lock.check()
+            title = f"{config.model.name} on {config.dataset.name}"
+            curves.draw(folder / "metrics.jsonl", folder / "curves.png", title)
+            atomic.write_json(results_file, results)
     return results
 
 
 def _check_length(num_train_steps: int, folder: pathlib.Path, resume_from: str | pathlib.Path | None) -> None:
     """Refuses a plan that ends before the steps that are already done."""
-    begun = any((folder / FOLDER).glob("[0-9]*"))
+    begun = workdir.is_begun(folder)
     if begun or resume_from is not None:
         origin = folder if begun else resume_from
         _, done = newest(origin)

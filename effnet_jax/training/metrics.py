@@ -6,15 +6,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+TOP = 5  # classes among which the right one may be
 
-def rates(sums: Mapping[str, Any]) -> dict[str, float]:
-    """Turns summed metrics into {"loss", "accuracy", "top5_accuracy"}; accuracies are fractions."""
+
+def rates(sums: Mapping[str, Any], num_classes: int) -> dict[str, float]:
+    """Turns summed metrics into {"loss", "accuracy", "top5_accuracy"}; accuracies are fractions.
+
+    Of five classes or fewer there is no top-5 accuracy: it would be 1 whatever the network says.
+    """
     count = int(sums["count"])
-    return {
-        "loss": float(sums["loss"]) / count,
-        "accuracy": int(sums["correct"]) / count,
-        "top5_accuracy": int(sums["top5_correct"]) / count,
-    }
+    figures = {"loss": float(sums["loss"]) / count, "accuracy": int(sums["correct"]) / count}
+    return figures | ({"top5_accuracy": int(sums["top5_correct"]) / count} if num_classes > TOP else {})
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import ml_collections
 
-from effnet_jax.data.device.pipeline import Feed
+from effnet_jax.data.device import pipeline
 from effnet_jax.errors import RunInterrupted, UserError
-from effnet_jax.process import environment, heap, sharding
+from effnet_jax.process import environment, heap, memory, sharding
+from effnet_jax.process.lock import Lock
 from effnet_jax.training import metrics
 from effnet_jax.training.checkpoint import FOLDER, Checkpoints, resume
 from effnet_jax.training.log import RunLog
@@ -19,9 +20,17 @@ from effnet_jax.training.setup import Setup
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.stop import StopRequest
 
+NEED_LESS_MEMORY = (
+    "lower config.batch_size or config.dataset.resolution, raise config.optimizer.accumulation_steps, or set "
+    "--config.model.remat=True, which computes again instead of keeping"
+)
+
 
 class Run:
     """What changes while a run goes on, and the recurring acts on it.
+
+    Args:
+      lock: on the folder, of the process that writes.
 
     Attributes:
       step: updates done.
@@ -32,12 +41,14 @@ class Run:
         self,
         config: ml_collections.ConfigDict,
         folder: pathlib.Path,
+        lock: Lock | None,
         setup: Setup,
         checkpoints: Checkpoints,
         resume_from: str | pathlib.Path | None,
         longer: list[str],
     ):
-        self._config, self._folder, self._setup, self._checkpoints = config, folder, setup, checkpoints
+        self._config, self._folder, self._lock = config, folder, lock
+        self._setup, self._checkpoints = setup, checkpoints
         self._started, self._seconds_before = time.perf_counter(), 0.0
         self.history: list[str] = []
         latest, data_state = checkpoints.latest_step(), None
@@ -83,8 +94,12 @@ class Run:
                 self._save_and_stop()
             compiles = self.step == first_step
             updates = plan.dispatch(self.step)
+            feed = self._next_feed()
+            if compiles:
+                self._check_memory(feed, updates)
             trace.before(self.step)
-            self._state, token = self._setup.train_steps(self._state, self._next_feed(), updates)
+            self._state, token = self._setup.train_steps(self._state, feed, updates)
+            del feed  # images must not outlive their step
             self.step += updates
             log.dispatched(updates, updates * plan.batch_size, token)
             if written := trace.after(self.step, token):
@@ -157,7 +172,7 @@ class Run:
             "history": self.history,
         }
 
-    def _next_feed(self) -> Feed:
+    def _next_feed(self) -> pipeline.Feed:
         """Returns what the next step reads; where there is no going on, all steps done are saved first."""
         try:
             return self._feeds.at(self.step)
@@ -174,8 +189,8 @@ class Run:
     def _log_training(self, log: RunLog) -> float:
         """Returns images/s."""
         sums = jax.device_get(self._state.metrics)
-        self._check_finite()
-        figures = metrics.rates(sums) | {
+        self._check_before_writing()
+        figures = metrics.rates(sums, self._config.model.num_classes) | {
             "learning_rate": float(self._setup.schedule(self.step - 1)),
             "images_per_second": log.images_per_second(),
         }
@@ -195,7 +210,7 @@ class Run:
         return figures
 
     def _save(self, validation: dict[str, float] | None) -> None:
-        self._check_finite()
+        self._check_before_writing()
         metadata = self._setup.description | {
             "step": self.step,
             "wall_seconds": self._wall_seconds(),
@@ -214,7 +229,15 @@ class Run:
             "the same command goes on from there"
         )
 
-    def _check_finite(self) -> None:
+    def _check_memory(self, feed: pipeline.Feed, updates: int) -> None:
+        """Refuses a step that does not fit; its compilation is that of the first call."""
+        compiled = self._setup.train_steps.lower(self._state, feed, updates).compile()
+        size, side = self._config.batch_size, self._config.dataset.resolution
+        memory.check(compiled, f"a training step of {size} images at {side} px", NEED_LESS_MEMORY)
+
+    def _check_before_writing(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
         bad_step = int(self._state.metrics["first_bad_step"])
         if bad_step >= 0:
             raise UserError(

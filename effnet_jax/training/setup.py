@@ -206,7 +206,7 @@ def load_data(config: ml_collections.ConfigDict) -> datasets.Dataset:
       UserError: it cannot be had, or `model.num_classes` is not its number of classes.
     """
     name, places = config.dataset.name, (config.dataset.data_dir, config.dataset.manual_dir)
-    count = datasets.num_classes(name, *places)
+    count = datasets.num_classes(name, *places, config.dataset.broken_images)
     if count != config.model.num_classes:
         raise UserError(
             f"config.model.num_classes is {config.model.num_classes} but {name} has {count} classes; "

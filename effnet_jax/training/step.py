@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from effnet_jax.training import statistics
 from effnet_jax.training.freezing import NOTHING_FROZEN, Freezing
+from effnet_jax.training.metrics import TOP
 from effnet_jax.training.state import TrainState, as_vector
 
 Batch = dict[str, jax.Array]  # "image" float [N, H, W, 3] normalised, "label" int32 [N], eval: "mask" bool [N]
@@ -150,7 +151,7 @@ def _add_metrics(
     return {
         "loss": metrics["loss"] + loss.astype(jnp.float32) * hard.size,
         "correct": metrics["correct"] + jnp.sum(rank == 0, dtype=jnp.int32),
-        "top5_correct": metrics["top5_correct"] + jnp.sum(rank < 5, dtype=jnp.int32),
+        "top5_correct": metrics["top5_correct"] + jnp.sum(rank < TOP, dtype=jnp.int32),
         "count": metrics["count"] + hard.size,
         "first_bad_step": jnp.where(bad, step, metrics["first_bad_step"]),
     }
@@ -167,7 +168,7 @@ def make_eval_step(model: nn.Module) -> Callable[[Any, Batch], dict[str, jax.Arr
         return {
             "loss": jnp.sum(jnp.where(mask, loss, 0.0)),
             "correct": jnp.sum(mask & (rank == 0), dtype=jnp.int32),
-            "top5_correct": jnp.sum(mask & (rank < 5), dtype=jnp.int32),
+            "top5_correct": jnp.sum(mask & (rank < TOP), dtype=jnp.int32),
             "count": jnp.sum(mask, dtype=jnp.int32),
         }
 

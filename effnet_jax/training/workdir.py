@@ -3,12 +3,14 @@
 import contextlib
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 import ml_collections
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import UserError
-from effnet_jax.process import atomic, distributed
+from effnet_jax.process import atomic, distributed, memory
+from effnet_jax.process import lock as lock_lib
 from effnet_jax.training import checkpoint
 
 # What a run writes; --overwrite removes these and nothing else.
@@ -16,6 +18,36 @@ CONFIG, RESULTS = "config.json", "results.json"
 OWN_FILES = (CONFIG, "metrics.jsonl", RESULTS, "curves.png")
 OWN_FOLDERS = (checkpoint.FOLDER, "tensorboard")
 MAX_KEYS_SHOWN = 6
+
+
+@contextlib.contextmanager
+def held(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool) -> Iterator[lock_lib.Lock | None]:
+    """A block in which no other run, of one process or several, works in `workdir`, which is checked; see `check`.
+
+    Where memory is too little for a run that has saved nothing yet, the folder is left free for another config.
+
+    Gives the lock to the first of several processes, which holds it for all.
+
+    Raises:
+      UserError: another process trains there, or what `check` raises.
+    """
+    with contextlib.ExitStack() as stack:
+        lock = None
+        with distributed.agreed():
+            if distributed.is_first():
+                lock = stack.enter_context(lock_lib.hold_folder(workdir, "training in", "--workdir"))
+        check(workdir, config, overwrite)
+        try:
+            yield lock
+        except memory.TooLittle:
+            if lock is not None and not is_begun(workdir):
+                _drop(workdir)
+            raise
+
+
+def is_begun(workdir: pathlib.Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    return any((workdir / checkpoint.FOLDER).glob("[0-9]*"))
 
 
 def check(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool) -> None:
@@ -49,13 +81,7 @@ def check(workdir: pathlib.Path, config: ml_collections.ConfigDict, overwrite: b
 def _check_alone(
     workdir: pathlib.Path, probe: pathlib.Path, config: ml_collections.ConfigDict, overwrite: bool
 ) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-    except OSError as error:
-        raise UserError(
-            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir"
-        ) from error
+    probe.write_text("")
     if overwrite:
         _drop(workdir)
     stored = workdir / CONFIG

@@ -15,6 +15,7 @@ from PIL import Image
 from effnet_jax.cam import drawing, evaluation, pictures, session
 from effnet_jax.cam.wishes import Wish, find_class
 from effnet_jax.errors import UserError
+from effnet_jax.process import lock
 from tests.checkpoints import LABELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -129,7 +130,7 @@ def test_refusals(run_folder, folder):
         ({**some, "wish": Wish("label")}, "true label"),
         ({**some, "wish": Wish("cat", top_k=2)}, "leave --target=cat out"),
         ({**some, "checkpoints": [str(folder)]}, "no checkpoint in"),
-        ({**some, "output": folder / "file"}, "cannot write to the folder"),
+        ({**some, "output": folder / "file"}, "cannot write to the output"),
         ({"images": [str(folder / "none")]}, "no image in the folder"),
         ({"images": [str(folder / "*.webp")]}, "no file matches"),
         ({"images": [str(folder / "1_empty.jpg")]}, "not one of the images can be read"),
@@ -137,6 +138,12 @@ def test_refusals(run_folder, folder):
     ):
         with pytest.raises(UserError, match=message.replace("*", r"\*")):
             session.run(request(run_folder, **{"output": folder / "out", **changes}))
+
+
+def test_a_folder_that_another_process_draws_into(run_folder, folder):
+    held = lock.hold_folder(folder / "out", "drawing into", "--output")
+    with held, pytest.raises(lock.Held, match=r"is drawing into .*choose another --output"):
+        session.run(request(run_folder, folder / "out", images=[str(folder / "1.png")]))
 
 
 def test_one_line_and_exit_code_2(run_folder, folder):

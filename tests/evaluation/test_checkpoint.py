@@ -95,6 +95,7 @@ def test_calibration_error_by_hand():
 def test_mistakes_are_shown_surest_first_and_classes_worst_first():
     found = examples([0, 1, 2, 2], [1, 1, 0, 1], [0.6, 0.9, 0.8, 0.7])
     assert report.most_confident_mistakes(found).tolist() == [2, 3, 0]
-    rows = report.by_class(report.confusion(found, 3), "abc", np.arange(3))
-    assert rows[0][:3] == ("a", 1, 0.0) and rows[-1] == ("b", 1, 1.0, "", 0)
+    rows = report.by_class(report.confusion(found, 4), "abcd", np.arange(4))
+    assert rows[0][:3] == ("a", 1, 0.0) and rows[2] == ("b", 1, 1.0, "", 0)
+    assert rows[3] == ("d", 0, None, "no images", 0)
     assert rows[1][:3] == ("c", 2, 0.0)

@@ -2,6 +2,8 @@
 
 import argparse
 import collections
+import os
+import pathlib
 import pickle
 import sys
 import types
@@ -12,7 +14,7 @@ import pytest
 
 from effnet_jax.errors import UserError
 from effnet_jax.inference import Classifier
-from effnet_jax.pretrained import importer
+from effnet_jax.pretrained import importer, readers
 from effnet_jax.pretrained.unwrapping import unwrap
 from tests.pretrained.files import write_safetensors
 from tests.pretrained.test_importer import tensors_of
@@ -35,6 +37,7 @@ WRAPPED = {
     "ema alone": ({"ema": EMA}, "ema"),
     "data parallel": (prefixed(RAW, "module."), None),
     "Lightning": ({"state_dict": prefixed(RAW, "model.")}, None),
+    "another Lightning": ({"state_dict": prefixed(RAW, "net.backbone.")}, None),
     "compiled": ({"model": prefixed(RAW, "module._orig_mod.model.")}, None),
 }
 
@@ -130,6 +133,56 @@ def test_a_checkpoint_of_timms_training_script(tmp_path, monkeypatch):
         said = "moving averages (ema); the file holds raw ones as well"
         assert (said in imported.report()) == (weights == "selected")
         assert ("raw; the file holds ema ones as well" in imported.report()) == (weights == "raw")
+
+
+class Module:
+    """What a pickled `torch.nn.Module` holds."""
+
+    def __init__(self, **tensors):
+        self._parameters, self._buffers, self._modules = {}, {"mask": None}, {}
+        for name, values in tensors.items():
+            first, _, rest = name.partition("/")
+            if rest:
+                self._modules.setdefault(first, Module())._parameters[rest] = values
+            else:
+                self._parameters[first] = values
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+class Options(dict):
+    """As Lightning's hyperparameters."""
+
+
+def test_objects_of_any_class_beside_tensors_are_passed_over(tmp_path, monkeypatch):
+    content = {
+        "args": [Options(lr=0.1), pathlib.PurePosixPath("a"), collections.Counter("ab"), {1: frozenset((2,))}],
+        "trap": Harmful(tmp_path / "harm"),
+        "state_dict": {"conv.weight": np.ones(1, np.float32)},
+    }
+    save(tmp_path / "last.ckpt", content, monkeypatch)
+    assert readers.read(tmp_path / "last.ckpt").tensors == {"conv.weight": 1}
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: {"model": model, "epoch": 3}])
+def test_a_whole_pickled_model_gives_its_tensors(wrap, tmp_path, monkeypatch):
+    model = Module(**{"scale": np.ones(2, np.float32), "conv/weight": np.arange(3, dtype=np.float32)})
+    save(tmp_path / "model.pth", wrap(model), monkeypatch)
+    found = readers.read(tmp_path / "model.pth").tensors
+    assert {name: values.tolist() for name, values in found.items()} == {"scale": [1, 1], "conv.weight": [0, 1, 2]}
+
+
+def test_an_object_without_tensors_is_named_with_what_to_do(tmp_path, monkeypatch):
+    save(tmp_path / "model.pth", Options(), monkeypatch)
+    with pytest.raises(UserError, match=r"no state_dict, but .*Options, which are never run; save the model's state_d"):
+        readers.read(tmp_path / "model.pth")
 
 
 @pytest.mark.parametrize(("channels", "mean"), [(1, (0.449,)), (4, (0.485, 0.456, 0.406, 0.485))])

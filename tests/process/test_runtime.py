@@ -16,6 +16,24 @@ assert (runtime.loops_are_kernels(), one_kernel) == (EXPECTED, EXPECTED or alway
 """
 
 
+LEVEL = """
+from effnet_jax.process import runtime
+runtime.accelerator_is_there = lambda: ACCELERATOR
+runtime.prepare_process()
+import os
+assert os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") == "EXPECTED"
+"""
+
+
+@pytest.mark.parametrize(("asked", "accelerator", "level"), [("", False, "3"), ("", True, ""), ("0", False, "0")])
+def test_xla_is_quiet_on_cpus_unless_asked(asked, accelerator, level, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if asked:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", asked)
+    code = LEVEL.replace("ACCELERATOR", str(accelerator)).replace("EXPECTED", level)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 @pytest.mark.parametrize("flags, expected", [("", True), ("--xla_backend_extra_options=xla_cpu_unknown=1", False)])
 def test_a_loop_becomes_one_kernel_unless_the_user_says_otherwise(flags, expected, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", flags)

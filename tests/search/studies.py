@@ -3,10 +3,12 @@
 import json
 import os
 import pathlib
+import sqlite3
 import time
 import zlib
 
 import ml_collections
+import sqlalchemy.event
 
 from configs import default, grid_search, study_single_axis
 from effnet_jax import config as config_lib
@@ -121,6 +123,38 @@ def main(workdir: str, storage: str, seconds: float) -> None:
     runner.train_and_evaluate = lambda *args, **kwargs: train(*args, **kwargs, seconds=seconds)
     runner.POLL_SECONDS = 0.05
     runner.run_study("test", tasks(), pathlib.Path(workdir), description={"what": "test"}, storage_url=storage)
+
+
+CROWD = "abcdefghij"
+FULL = "full"  # a file in the workdir: while it is there, so is no room for the database
+
+
+def crowd(workdir: str, count: int, seconds: float) -> None:
+    """What a process of the tests runs that forks workers: they start at once, and imports are paid for once."""
+    from effnet_jax.search import runner, storage
+
+    runner.train_and_evaluate = lambda *args, **kwargs: train(*args, **kwargs, seconds=seconds)
+    runner.POLL_SECONDS = storage.RETRY_SECONDS = 0.05
+    folder = pathlib.Path(workdir)
+
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+    def fill_the_disk(connection, cursor, statement, *_):
+        if (folder / FULL).exists() and statement.split()[0] in ("INSERT", "UPDATE"):
+            error = sqlite3.OperationalError("database or disk is full")
+            raise sqlalchemy.exc.OperationalError(statement, None, error)
+
+    workers = []
+    for _ in range(count):
+        workers.append(os.fork())
+        if not workers[-1]:
+            code = 1
+            try:
+                runner.run_study("test", tasks(CROWD), folder, description={"what": "test"})
+                code = 0
+            finally:
+                os._exit(code)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers]
+    print(*sorted(codes))
 
 
 def study_main(workdir: str, seconds: float) -> None:

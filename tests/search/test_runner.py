@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import optuna
 import pytest
 import sqlalchemy.exc
 
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process import lock, memory
 from effnet_jax.search import queue, runner, storage
 from effnet_jax.search.queue import Queue
 from effnet_jax.training.stop import StopRequest
@@ -158,17 +158,27 @@ def failing(errors):
 def test_failures_are_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
     errors = {
         "a": UserError("the loss became non-finite at step 3"),
-        "b": MemoryError(),
-        "c": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nmore"),
+        "b": memory.TooLittle("this run needs more memory than there is"),
     }
-    outcomes = run(tmp_path, monkeypatch, failing(errors), studies.NAMES[:4])
-    assert [outcome.state for outcome in outcomes] == ["failed", "failed", "failed", "complete"]
-    assert outcomes[0].reason == "the loss became non-finite at step 3"
-    assert outcomes[1].reason.startswith("out of memory") and "9 bytes" in outcomes[2].reason
-    assert summary(run(tmp_path, monkeypatch, pytest.fail, studies.NAMES[:4])) == summary(outcomes)
-    retried = run(tmp_path, monkeypatch, studies.train, studies.NAMES[:4], retry_failed=True)
-    assert summary(retried) == EXPECTED[:4]
-    assert len(starts(tmp_path)["d"]) == 1
+    outcomes = run(tmp_path, monkeypatch, failing(errors), studies.NAMES[:3])
+    assert [outcome.state for outcome in outcomes] == ["failed", "failed", "complete"]
+    assert [outcome.reason for outcome in outcomes[:2]] == list(map(str, errors.values()))
+    assert summary(run(tmp_path, monkeypatch, pytest.fail, studies.NAMES[:3])) == summary(outcomes)
+    retried = run(tmp_path, monkeypatch, studies.train, studies.NAMES[:3], retry_failed=True)
+    assert summary(retried) == EXPECTED[:3]
+    assert len(starts(tmp_path)["c"]) == 1
+
+
+def test_a_run_that_another_process_holds_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    held = [lock.Held("process 7 is training")]
+
+    def train(config, folder, on_validation, **_):
+        if held and config.name == "b":
+            raise held.pop()
+        return studies.train(config, folder, on_validation)
+
+    assert summary(run(tmp_path, monkeypatch, train, ("a", "b"))) == EXPECTED[:2]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), RunInterrupted("stopped")])

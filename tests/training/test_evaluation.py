@@ -7,7 +7,9 @@ from effnet_jax.data.device.pipeline import Pipeline
 from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.data.device.resident import ResidentSource
 from effnet_jax.data.sets.splits import Split
+from effnet_jax.evaluation.examples import Examples
 from effnet_jax.process import sharding
+from effnet_jax.training import metrics
 from effnet_jax.training.evaluation import Evaluator
 
 
@@ -43,6 +45,14 @@ def test_every_example_counts_once_on_any_number_of_devices(devices, count, batc
     np.testing.assert_allclose(figures["accuracy"], (rank == 0).mean(), rtol=1e-12)
     np.testing.assert_allclose(figures["top5_accuracy"], (rank < 5).mean(), rtol=1e-12)
     np.testing.assert_allclose(figures["loss"], loss.mean(), rtol=1e-5)
+
+
+def test_of_five_classes_there_is_no_top_5_accuracy():
+    sums = {"count": 4, "loss": 2.0, "correct": 3, "top5_correct": 4}
+    assert metrics.rates(sums, 5) == {"loss": 0.5, "accuracy": 0.75}
+    assert metrics.rates(sums, 6)["top5_accuracy"] == 1.0
+    examples = Examples(*np.zeros((6, 3), int))
+    assert "top5_accuracy" not in examples.figures(5) and examples.figures(6)["top5_accuracy"] == 1.0
 
 
 def test_the_host_does_not_run_far_ahead_of_the_device(monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
+from effnet_jax.process import lock, memory
 from effnet_jax.training import checkpoint, loop, statistics
 from effnet_jax.training.loop import train_and_evaluate
 from tests import conftest
@@ -91,6 +92,37 @@ def start_training(folder):
     return subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def test_a_second_process_in_a_workdir_is_refused_whatever_it_wants(tiny_config, tmp_path):
+    with lock.hold_folder(tmp_path / "run", "training in", "--workdir"):
+        (tmp_path / "run/metrics.jsonl").write_text("theirs")
+        for overwrite in (False, True):
+            with pytest.raises(lock.Held, match=rf"process {os.getpid()} on .* is training in .*another --workdir"):
+                train_and_evaluate(tiny_config, tmp_path / "run", overwrite=overwrite)
+        assert (tmp_path / "run/metrics.jsonl").read_text() == "theirs"
+
+
+def test_a_run_whose_workdir_another_machine_has_taken_over_writes_nothing_more(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    place = tmp_path / lock.FILE
+
+    def taken_over(seconds):
+        record = json.loads(place.read_text()) | {"id": "theirs", "host": "elsewhere"}
+        place.unlink()
+        place.write_text(json.dumps(record))
+        time.sleep(0.2)
+
+    with pytest.raises(lock.Held, match=f"on elsewhere, since .*, has taken {tmp_path} over"):
+        train_and_evaluate(tiny_config, tmp_path, on_training=taken_over)
+    assert place.exists() and not (tmp_path / "results.json").exists()
+
+
+def test_a_step_that_does_not_fit_leaves_the_folder_free(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    with pytest.raises(UserError, match=r"a training step of 64 images at 8 px needs .*--config.model.remat=True"):
+        train_and_evaluate(tiny_config, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_writes_every_file_of_the_contract(reference):

@@ -47,16 +47,16 @@ def find_images(inputs: Sequence[str | pathlib.Path]) -> list[pathlib.Path]:
     return found
 
 
-def list_folder(folder: pathlib.Path) -> Listing:
+def list_folder(folder: pathlib.Path, may_be_empty: bool = False) -> Listing:
     """Lists the files of a folder.
 
     Raises:
-      UserError: it holds no image, or cannot be read.
+      UserError: it holds no image, and no other file either unless it `may_be_empty`, or cannot be read.
     """
     files = sorted(_walk(folder))
     images = tuple(path for path in files if is_image(path) and not path.is_dir())
     left_out = tuple(path for path in files if not is_image(path) or path.is_dir())
-    if not images:
+    if not images and (left_out or not may_be_empty):
         what = f"only {count_by_kind(folder, left_out)}: convert them to JPEG or PNG" if left_out else "nothing"
         raise UserError(f"no image in the folder {folder}, which holds {what}")
     return Listing(images, left_out)

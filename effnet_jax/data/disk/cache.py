@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.data.disk import files
-from effnet_jax.process import paths
+from effnet_jax.process import lock, paths
 
 # Part of every fingerprint. Raise it when the files, or the order of the images in them, change.
 FORMAT = 1
@@ -125,19 +125,27 @@ def images_file(folder: Path, split: str) -> Path:
 
 
 def read_or_make(folder: Path, make: Callable[[], Cached], remedy: str) -> Cached:
-    """Reads what is kept in `folder`; where that is missing or damaged it is made and written.
+    """Reads what is kept in `folder`; where that is missing or damaged one process makes and writes it.
 
     Args:
       folder: Of the cache.
       make: Makes the content.
       remedy: What making it anew amounts to, for the line that tells of damage.
     """
-    try:
-        cached = read(folder)
-    except CorruptCache as error:
-        files.say(f"{error}: {remedy}")
-        cached = None
-    return cached or write(folder, make())
+    with contextlib.suppress(CorruptCache):
+        if cached := read(folder):
+            return cached
+    with contextlib.ExitStack() as stack:
+        with files.disk_errors(folder.parent, _WAY_OUT):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            making = lock.hold(folder.parent / f".{folder.name}.lock", f"making the cache {folder}", wait=True)
+            stack.enter_context(making)
+        try:
+            cached = read(folder)  # which another process may have made in the meantime
+        except CorruptCache as error:
+            files.say(f"{error}: {remedy}")
+            cached = None
+        return cached or write(folder, make())
 
 
 def write(folder: Path, cached: Cached) -> Cached:

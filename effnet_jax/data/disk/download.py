@@ -13,6 +13,7 @@ from pathlib import Path
 
 from effnet_jax.data.disk import files
 from effnet_jax.errors import UserError
+from effnet_jax.process import lock
 
 # A host that does not answer is given up after this; TFDS itself retries for minutes.
 CONNECT_SECONDS = 5.0
@@ -73,7 +74,8 @@ def downloaded(name: str, download: Download, data_dir: Path) -> Path:
         return path
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(f".{download.file_name}.part")
-    with open(part, "ab") as file, files.locked(file, f"downloading {download.file_name} into {path.parent}"):
+    lock_file = path.with_name(f".{download.file_name}.lock")
+    with lock.hold(lock_file, f"downloading {download.file_name} into {path.parent}"), open(part, "ab") as file:
         try:
             if not file.tell() or sha256(part) != download.sha256:  # a whole one lacks nothing but its name
                 _fetch(name, download, data_dir, file)

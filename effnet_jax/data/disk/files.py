@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import sys
@@ -10,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from effnet_jax.errors import UserError
 
@@ -88,23 +86,6 @@ def array_record_errors() -> Iterator[None]:
             if os.strerror(code) in str(error):
                 raise OSError(code, os.strerror(code)) from error
         raise
-
-
-@contextlib.contextmanager
-def locked(file: IO, what: str) -> Iterator[None]:
-    """Holds a lock on an open file, which goes with the process that holds it.
-
-    Raises:
-      UserError: Another process has it, and is `what`.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another process is {what}: wait for it, then run the command again") from error
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def make_room(folder: Path, num_bytes: int, way_out: str) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from effnet_jax.data.disk import files
 from effnet_jax.errors import UserError
+from effnet_jax.process import lock
 
 WAY_OUT = "set dataset.data_dir or TFDS_DATA_DIR to a folder that can take it"
 RECORDS_PER_SHARD = 2048
@@ -90,6 +91,18 @@ def reading(origin: Path) -> Iterator[None]:
         raise UserError(f"{origin} is incomplete or damaged ({error}): get the original again") from error
 
 
+@contextlib.contextmanager
+def preparing(folder: Path) -> Iterator[None]:
+    """A block in which no other process prepares the dataset in `folder`, which is `<data_dir>/<name>`.
+
+    Raises:
+      Held: One does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.hold(folder / lock.FILE, f"preparing {folder}"):
+        yield
+
+
 def write(collection: Collection, data_dir: Path) -> None:
     """Writes `<data_dir>/<name>/<version>/`, which appears when it is whole.
 
@@ -104,7 +117,7 @@ def write(collection: Collection, data_dir: Path) -> None:
     files.make_room(data_dir, collection.num_bytes - there, WAY_OUT)
     with files.disk_errors(data_dir, WAY_OUT), files.array_record_errors():
         partial.mkdir(parents=True, exist_ok=True)
-        with open(folder.parent / ".lock", "w") as lock, files.locked(lock, f"preparing {folder}"):
+        with preparing(folder.parent):
             if (folder / "dataset_info.json").is_file():
                 return
             _keep_only_shards_of(collection, partial)

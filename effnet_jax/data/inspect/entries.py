@@ -51,7 +51,7 @@ class Source:
       class_names: By label.
       facts: What is known about it; None for a folder and for "tfds:NAME".
       sizes: Number of images by split, as the dataset itself has them: nothing is held out.
-      left_out: A sentence on files of a folder that are not taken; else empty.
+      left_out: Lines on files of a folder that are not taken and on classes without images; else empty.
     """
 
     name: str
@@ -87,9 +87,9 @@ def find(name: str, data_dir: str = "", manual_dir: str = "") -> Source:
       UserError: If it is unknown, absent or damaged, or cannot be written where it must be.
     """
     if folder_layout.is_folder(name):
-        layout = folder_layout.find(name)
+        layout = folder_layout.find(name, skip_empty=True)
         sizes = {split: len(content) for split, content in layout.splits.items()}
-        return Source(name, layout.class_names, None, sizes, layout, layout.describe_left_out())
+        return Source(name, layout.class_names, None, sizes, layout, "\n".join(layout.remarks()))
     if any_tfds.is_tfds(name):
         prepared = any_tfds.find(name, data_dir, manual_dir)
         return Source(name, prepared.class_names, None, prepared.num_records, prepared)

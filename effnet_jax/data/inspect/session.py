@@ -8,6 +8,7 @@ import numpy as np
 from effnet_jax.data.decode import images
 from effnet_jax.data.inspect import contact_sheet, entries, verify_report
 from effnet_jax.data.inspect.verify import verify
+from effnet_jax.process import lock
 from effnet_jax.process.atomic import write_json
 
 RECORD, TABLE, SAMPLES, AUGMENTED = "verify.json", "verify.txt", "samples.png", "augmented.png"
@@ -46,10 +47,10 @@ def look_at(source: entries.Source, output: pathlib.Path) -> tuple[str, bool]:
     """
     findings = verify(source, verify_report.samples_per_class(len(source.class_names)))
     table = verify_report.as_table(findings)
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / RECORD, verify_report.as_json(findings))
-    (output / TABLE).write_text(table + "\n", encoding="utf-8")
-    contact_sheet.save(verify_report.samples(findings), output / SAMPLES)
+    with lock.hold_folder(output, "writing into", "--output", wait=True):
+        write_json(output / RECORD, verify_report.as_json(findings))
+        (output / TABLE).write_text(table + "\n", encoding="utf-8")
+        contact_sheet.save(verify_report.samples(findings), output / SAMPLES)
     return table, not findings.problems()
 
 

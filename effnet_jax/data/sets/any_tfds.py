@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from effnet_jax.data.disk import cache, descriptions, files, records
+from effnet_jax.data.disk import cache, descriptions, files, records, shards
 from effnet_jax.data.disk.descriptions import Prepared
 from effnet_jax.data.sets import splits, tfds_sets
 from effnet_jax.data.sets.registry import DatasetInfo
@@ -163,10 +163,11 @@ def _prepare(name: str, full_name: str, root: Path, manual_dir: str) -> None:
             "file_format='array_record').download_and_prepare()\" where it is, and copy the folder here if that is "
             "another machine"
         )
-    files.say(f"preparing {full_name} in {root} by TFDS, once ...")
     command = [sys.executable, "-c", _PREPARE, full_name, str(root), manual_dir]
-    # stdout belongs to results
-    done = subprocess.run(command, stdout=sys.stderr.fileno(), env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    with files.disk_errors(root, shards.WAY_OUT), shards.preparing(root / name):
+        files.say(f"preparing {full_name} in {root} by TFDS, once ...")
+        # stdout belongs to results
+        done = subprocess.run(command, stdout=sys.stderr.fileno(), env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     if done.returncode:
         raise UserError(
             f"TFDS could not prepare {full_name}, for the reason that it gave above: mend it and start again"

@@ -43,7 +43,7 @@ def prepare(name: str, data_dir: Path, manual_dir: str) -> None:
 
 
 def _build(name: str, content: cifar_archives.Content, data_dir: Path) -> None:
-    """Runs TFDS's machinery over the images; another process that finishes first is as good as this one."""
+    """Runs TFDS's machinery over the images, where no other process has done so in the meantime."""
     tfds = shards.import_tfds(name)
     from tensorflow_datasets.image_classification import cifar
 
@@ -75,13 +75,10 @@ def _build(name: str, content: cifar_archives.Content, data_dir: Path) -> None:
         files.array_record_errors(),
     ):
         builder = Builder(data_dir=data_dir, file_format="array_record")
-        try:
+        with shards.preparing(data_dir / name):
             builder.download_and_prepare(
                 download_dir=unused, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
-        except OSError:
-            if not (Path(builder.data_path) / "dataset_info.json").is_file():
-                raise
 
 
 def _examples(

@@ -36,8 +36,8 @@ def load(
       UserError: If the folder is not one of classes, an image is broken and must not be, they need more memory
         than there is, or a split would lack a class.
     """
-    layout = folder_layout.find(name)
-    layout.say_left_out()
+    layout = folder_layout.find(name, skip_empty=broken_images == SKIP)
+    layout.say_remarks()
     folder = cache_root / f"folder-{fingerprint(layout, image_size, broken_images)}"
     cached = cache.read_or_make(
         folder, lambda: _decode(layout, image_size, broken_images), f"decoding {layout.path} again"

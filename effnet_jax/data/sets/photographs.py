@@ -65,8 +65,8 @@ def folder(
     Raises:
       UserError: If the folder is not one of classes, or a split would lack a class.
     """
-    layout = folder_layout.find(name)
-    layout.say_left_out()
+    layout = folder_layout.find(name, skip_empty=broken_images == resident_folder.SKIP)
+    layout.say_remarks()
     splits = {
         split: EncodedSplit(
             FileStore(layout.path, tuple(str(file.relative_to(layout.path)) for file, _ in entries)),

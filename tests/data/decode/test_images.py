@@ -141,8 +141,10 @@ def test_pillow_opens_what_is_called_an_image():
 
 
 def test_folders(tmp_path):
-    (tmp_path / "sub").mkdir()
-    for name in ("b.PNG", "a.jpeg", "sub/c.webp", "notes.txt"):
+    hidden = (".ipynb_checkpoints", "sub/.trash", "__MACOSX")
+    for folder in ("sub", *hidden):
+        (tmp_path / folder).mkdir()
+    for name in ("b.PNG", "a.jpeg", "sub/c.webp", "notes.txt", "._a.jpeg", *(f"{folder}/d.png" for folder in hidden)):
         (tmp_path / name).write_bytes(b"x")
     found = find_images([tmp_path, tmp_path / "notes.txt", "absent.png"])
     names = [str(path.relative_to(tmp_path)) if path.is_absolute() else str(path) for path in found]

@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +125,25 @@ def test_second_of_two_writers(tmp_path, monkeypatch, damaged):
     assert_equal(cache.write(folder, make()), make())
     assert_equal(cache.read(folder), make())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x-1"]
+
+
+def test_of_two_processes_one_makes_what_both_need(tmp_path):
+    made, begun = [], threading.Event()
+
+    def slowly():
+        begun.set()
+        time.sleep(0.3)
+        made.append(1)
+        return make()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.read_or_make, tmp_path / "x-1", slowly, "")
+        begun.wait()
+        second = pool.submit(cache.read_or_make, tmp_path / "x-1", slowly, "")
+        for found in (first, second):
+            assert_equal(found.result(), make())
+    assert len(made) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x-1"]
 
 
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch):

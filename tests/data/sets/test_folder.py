@@ -152,6 +152,37 @@ def test_a_class_of_a_kind_that_pillow_does_not_open(path):
         load(path)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("empty", [False, True])
+def test_rare_classes_may_lack_images_to_be_judged_by(path, capsys, streaming, empty):
+    shutil.rmtree(path / "val/ape")
+    if empty:
+        (path / "val/ape").mkdir()
+    found = load(path, streaming=streaming)
+    assert found.class_names == ("ape", "cat") and sizes(found)["test"] == 3
+    assert np.unique(found.splits["test"].labels).tolist() == [1]
+    said = f"the test images of {path} are of 1 of its 2 classes; there are none of ape"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_empty_class_folder_of_the_training_images_is_named_and_may_be_passed_over(path, capsys, streaming):
+    expected = load(path, streaming=streaming)
+    (path / "train/bee").mkdir()
+    (path / "val/bee").mkdir()
+    for refuse in (load, lambda path: datasets.num_classes(f"folder:{path}")):
+        with pytest.raises(UserError, match=r"train has 1 class folders without an image \(bee\).*broken_images=skip"):
+            refuse(path)
+    capsys.readouterr()
+    found = load(path, streaming=streaming, broken_images="skip")
+    assert found.class_names == ("ape", "cat") and sizes(found) == sizes(expected)
+    assert datasets.num_classes(f"folder:{path}", broken_images="skip") == 2
+    assert "no class, since their folders are empty: bee" in capsys.readouterr().err
+    (path / "train/bee/notes.txt").write_text("to be filled")
+    with pytest.raises(UserError, match=r"no image in .*train/bee, which holds only 1 .txt"):
+        load(path, broken_images="skip")
+
+
 def test_broken_links_are_broken_images(path, capsys):
     (path / "train/cat/03.png").unlink()
     (path / "train/cat/03.png").symlink_to("moved.png")
@@ -177,17 +208,14 @@ def test_mistakes_are_told_in_one_line(path, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no class folder"):
         load(tmp_path / "empty")
-    (path / "val/dog").mkdir()
-    with pytest.raises(UserError, match=r"train lacks 1 of the classes of .*val \(dog\)"):
+    shutil.copytree(path / "val/cat", path / "val/dog")
+    with pytest.raises(UserError, match=r"train has no images of 1 of the classes of .*val \(dog\)"):
         load(path)
-    (path / "train/dog").mkdir()
-    with pytest.raises(UserError, match=r"no image in the folder .*train/dog"):
+    shutil.rmtree(path / "val")
+    (path / "val/cat").mkdir(parents=True)
+    with pytest.raises(UserError, match="val has no image of any class"):
         load(path)
-    for split in ("train", "val"):
-        shutil.rmtree(path / split / "dog")
-    shutil.rmtree(path / "val/cat")
-    with pytest.raises(UserError, match=r"val lacks 1 of the classes of .*train \(cat\)"):
-        load(path)
+    shutil.rmtree(path / "val")
     shutil.rmtree(path / "train/cat")
     with pytest.raises(UserError, match="only the class 'ape': images lie in one folder a class"):
         load(path)
