@@ -95,7 +95,7 @@ def test_layers_by_name():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "resnet-50"}, "did you mean 'resnet50'"),
+        ({"name": "resnet-50"}, "write 'resnet50'"),
         ({"name": "resnet50", "width_multiplier": 0.0}, "must be positive"),
         ({"name": "resnet152", "depth_multiplier": -0.5}, "must be positive"),
         ({"name": "densenet201", "stage_strides": (1, 2, 2, 2)}, "no stage_strides"),

@@ -49,7 +49,7 @@ def test_unknown_layer_is_named_with_the_nearest(small):
 
 
 def test_unknown_model_is_named_with_the_nearest():
-    with pytest.raises(UserError, match=r"'efficientnet-b0' \(did you mean 'efficientnet_b0'"):
+    with pytest.raises(UserError, match="'efficientnet-b0': write 'efficientnet_b0'"):
         effnet_jax.create_model("efficientnet-b0")
 
 

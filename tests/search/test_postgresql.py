@@ -48,7 +48,7 @@ def server():
     if not shutil.which("initdb") or not shutil.which("pg_ctl"):
         pytest.skip("no PostgreSQL server is installed here (initdb and pg_ctl on the PATH)")
     pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # where the user postgres may go
         made = Server(folder)
         made.start()
         yield made

@@ -95,11 +95,10 @@ def reading(origin: Path) -> Iterator[None]:
 def preparing(folder: Path) -> Iterator[None]:
     """A block in which no other process prepares the dataset in `folder`, which is `<data_dir>/<name>`.
 
-    Raises:
-      Held: One does.
+    Waits for one that does; look then whether there is anything left to do.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with lock.hold(folder / lock.FILE, f"preparing {folder}"):
+    with lock.hold(folder / lock.FILE, f"preparing {folder}", wait=True):
         yield
 
 
