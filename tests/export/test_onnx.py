@@ -13,6 +13,7 @@ import effnet_jax
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 from tests.checkpoints import LABELS, write_checkpoint
+from tests.well_conditioned import well_conditioned
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -75,7 +76,9 @@ def test_logits_are_equal(name, padding, fold, tmp_path):
 @pytest.mark.parametrize("name", FAMILY)
 def test_logits_of_the_whole_family_are_equal(name, padding, tmp_path):
     resolution = round(64 * scaling.FAMILY[name].resolution / 224) if name in scaling.FAMILY else 64
-    assert_equal_logits(loaded(tmp_path, name, resolution, padding=padding), fold=True)
+    net = loaded(tmp_path, name, resolution, padding=padding)
+    net.variables = well_conditioned(name, len(LABELS))  # fifty blocks of plain random weights overflow
+    assert_equal_logits(net, fold=True)
 
 
 @pytest.mark.parametrize(("size", "crop_fraction"), [(None, 0.875), (73, 0.875), (40, 1.0)])
