@@ -70,7 +70,8 @@ def test_what_is_measured_is_kept_before_the_rest(fake, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         run.run(
             [CASE, CASE], ["naive"], ["steps", "startup"], footprints=[], rounds=3, round_seconds=2.0,
-            trace_folder=None, photographs=None, say=lambda line: None, keep=lambda data: kept.append(len(data["results"])),
+            trace_folder=None, photographs=None, say=lambda line: None,
+            keep=lambda data: kept.append(len(data["results"])),
         )  # fmt: skip
     assert kept == [2, 4]
 
