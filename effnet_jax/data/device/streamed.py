@@ -58,7 +58,7 @@ class StreamedSource:
         batches = _local_batches(examples, batch_size)
         num_workers = min(self._split.reading.num_workers, num_batches)
         _check_shared_memory(num_workers, batch_size, self._split.reading.evaluation_side)
-        yield from _stream(batches, self._mesh, num_workers)
+        yield from _stream(batches, self._mesh, num_workers, goes_on_without=True)
 
 
 class StreamedFeeds:
@@ -141,10 +141,18 @@ def _local_batches(examples: grain.MapDataset, batch_size: int) -> grain.MapData
     return examples.batch(batch_size // processes)[jax.process_index() :: processes]
 
 
-def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator[StreamedBatch]:
+def _stream(
+    batches: grain.MapDataset, mesh: Mesh, num_workers: int, goes_on_without: bool = False
+) -> Iterator[StreamedBatch]:
     """Yields batches on the devices. Where a worker dies, killed by the system say, all are started again.
 
     A batch follows from its number, so nobody can tell from the batches that one did.
+
+    Args:
+      batches: what to yield.
+      mesh: whose devices they go to.
+      num_workers: processes that decode; 0 for threads.
+      goes_on_without: after `MAX_DEATHS` threads go on. For an evaluation: no checkpoint can hold half of one.
 
     Raises:
       UserError: an image cannot be decoded, or workers died `MAX_DEATHS` times.
@@ -163,12 +171,15 @@ def _stream(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator
                 raise
             deaths += 1
             what = f"a data worker died (exit code {death[1]}; the system kills with -9 where memory runs out)"
-            if deaths == MAX_DEATHS:
-                raise UserError(
-                    f"{what}, as {deaths - 1} did before: set --config.dataset.num_workers lower, or to 0 for threads, "
-                    "or free some memory"
-                ) from error
-            files.say(f"{what}; the workers start again")
+            if deaths < MAX_DEATHS:
+                files.say(f"{what}; the workers start again")
+                continue
+            what += f", as {deaths - 1} did before"
+            advice = "set --config.dataset.num_workers lower, or to 0 for threads, or free some memory"
+            if not goes_on_without:
+                raise UserError(f"{what}: {advice}") from error
+            files.say(f"{what}; this evaluation goes on with threads. For later ones, {advice}")
+            num_workers = 0
 
 
 def _read_ahead(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator[StreamedBatch]:

@@ -63,19 +63,30 @@ def manual(download: Download, manual_dir: Path) -> Path:
 def downloaded(name: str, download: Download, data_dir: Path) -> Path:
     """Returns the file in `<data_dir>/downloads`, which is downloaded unless it is there already.
 
-    What has come is kept in a hidden file, so that the next call asks for the rest alone.
+    What has come is kept in a hidden file, so that the next call asks for the rest alone. Of several processes one
+    downloads and the others wait for it.
 
     Raises:
-      UserError: If the host does not answer within `CONNECT_SECONDS`, the download breaks off or differs, or
-        another process is at it.
+      UserError: If the host does not answer within `CONNECT_SECONDS`, or the download breaks off or differs.
     """
     path = data_dir / "downloads" / download.file_name
-    if path.is_file() and sha256(path) == download.sha256:
+    if _is_whole(path, download):
         return path
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f".{download.file_name}.part")
     lock_file = path.with_name(f".{download.file_name}.lock")
-    with lock.hold(lock_file, f"downloading {download.file_name} into {path.parent}"), open(part, "ab") as file:
+    with lock.hold(lock_file, f"downloading {download.file_name} into {path.parent}", wait=True):
+        if not _is_whole(path, download):  # another process may have made it so meanwhile
+            _download(name, download, data_dir, path)
+    return path
+
+
+def _is_whole(path: Path, download: Download) -> bool:
+    return path.is_file() and sha256(path) == download.sha256
+
+
+def _download(name: str, download: Download, data_dir: Path, path: Path) -> None:
+    part = path.with_name(f".{download.file_name}.part")
+    with open(part, "ab") as file:
         try:
             if not file.tell() or sha256(part) != download.sha256:  # a whole one lacks nothing but its name
                 _fetch(name, download, data_dir, file)
@@ -91,7 +102,6 @@ def downloaded(name: str, download: Download, data_dir: Path) -> Path:
                 f"what {download.url} sent is damaged (SHA-256 expected {download.sha256}, found {found}): "
                 f"run the command again, or put the original {download.file_name} into dataset.manual_dir"
             )
-    return path
 
 
 def _fetch(name: str, download: Download, data_dir: Path, file) -> None:

@@ -174,6 +174,30 @@ def test_after_a_death_the_next_batch_is_the_next_batch(dataset, monkeypatch, ca
         source.feeds(jax.random.key(0), 6, 0, None).at(0)
 
 
+def test_an_evaluation_goes_on_without_the_workers_that_die(name, dataset, monkeypatch, capsys):
+    """It cannot be saved half-way, so its last resort is threads."""
+    source = sources.open_split(dataset.splits["validation"], sharding.data_mesh(jax.devices()[:1]))
+    whole = [np.asarray(batch.images) for batch in source.windows(1)]
+    read_ahead, asked = streamed._read_ahead, []
+
+    def dying(batches, mesh, num_workers):
+        asked.append(num_workers)
+        if not num_workers:
+            yield from read_ahead(batches, mesh, 0)
+            return
+        yield next(iter(read_ahead(batches, mesh, 0)))
+        raise died()
+
+    monkeypatch.setattr(streamed, "_read_ahead", dying)
+    split = datasets.load(name, **OPTIONS | {"num_workers": 2}).splits["validation"]
+    workers = sources.open_split(split, sharding.data_mesh(jax.devices()[:1]))
+    found = [np.asarray(batch.images) for batch in workers.windows(1)]
+    np.testing.assert_array_equal(np.stack(found), np.stack(whole))
+    assert asked == [2, 2, 2, 0] and len(found) > 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and "as 2 did before; this evaluation goes on with threads" in lines[-1], lines
+
+
 def test_small_sets_do_not_stream_and_large_ones_do():
     assert [datasets.streams(name, None) for name in ("cifar100", "food101", "imagenet2012")] == [False, True, True]
     assert not datasets.streams("folder:x", None) and datasets.streams("folder:x", True)

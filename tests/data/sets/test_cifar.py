@@ -1,5 +1,6 @@
 """Preparing CIFAR: what TFDS itself would make, from an archive that is what it should be, or not at all."""
 
+import concurrent.futures
 import errno
 import io
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -246,6 +248,29 @@ def test_a_download_goes_on_where_it_broke_off(manual_dir, tmp_path, monkeypatch
     cifar.prepare("cifar100", tmp_path, "")
     assert asked[1:] == [{"Range": "bytes=2000-"}]
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == [FILE_NAME]
+
+
+def test_the_second_of_two_downloads_waits_and_takes_the_file_of_the_first(manual_dir, tmp_path, monkeypatch, capsys):
+    content, asked = (manual_dir / FILE_NAME).read_bytes(), []
+    first_is_asked, goes_on = threading.Event(), threading.Event()
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        first_is_asked.set()
+        assert goes_on.wait(30)
+        return Response(content, len(content))
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    archive = cifar_archives.BINARY["cifar100"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(download.downloaded, "cifar100", archive, tmp_path)
+        assert first_is_asked.wait(30)
+        second = pool.submit(download.downloaded, "cifar100", archive, tmp_path)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        goes_on.set()
+        assert first.result(30) == second.result(30) == tmp_path / "downloads" / FILE_NAME
+    assert len(asked) == 1 and "downloading" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["tensorflow_datasets", "importlib_resources"])
