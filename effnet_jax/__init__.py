@@ -16,7 +16,7 @@ import importlib
 import sys
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _EXPORTS = {
     "create_model": "effnet_jax.inference.creation.create_model",

@@ -220,3 +220,24 @@ def test_what_is_wrong_with_one_ends_both_with_its_line(digits, streamed, tmp_pa
             assert "007.jpg" in line and "mend or remove it" in line
     finally:
         broken.write_bytes(whole)
+
+
+def test_a_folder_of_two_processes_is_held_against_others_and_left_free_by_the_dead(digits, tmp_path):
+    folder = tmp_path / "run"
+    run = {"config": digits, "workdir": folder, "config.num_train_steps": 100_000}
+    working = start_two(**run)
+    wait_for(folder / "config.json", working)
+    try:
+        for line in errors_of(start_two(**run)):
+            assert f"process {working[0].pid} on " in line and f"is training in {folder}" in line
+        (alone,) = finish([start(devices=2, **run)])
+        assert alone.code == 2 and "choose another --workdir" in alone.stderr
+        assert all(process.poll() is None for process in working), "whoever works there works on"
+    finally:
+        for process in working:
+            process.kill()
+    finish(working)
+    again = start_two(**run)
+    wait_for(folder / "metrics.jsonl", again)
+    again[1].send_signal(signal.SIGTERM)
+    assert [process.code for process in finish(again)] == [0, 0]
