@@ -116,6 +116,7 @@ def test_a_run_whose_workdir_another_machine_has_taken_over_writes_nothing_more(
     with pytest.raises(lock.Held, match=f"on elsewhere, since .*, has taken {tmp_path} over"):
         train_and_evaluate(tiny_config, tmp_path, on_training=taken_over)
     assert place.exists() and not (tmp_path / "results.json").exists()
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
 def test_a_step_that_does_not_fit_leaves_the_folder_free(tiny_config, tmp_path, monkeypatch):

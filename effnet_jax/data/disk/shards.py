@@ -114,16 +114,15 @@ def write(collection: Collection, data_dir: Path) -> None:
     partial = folder.with_name(f"{collection.version}.partial")
     there = sum(path.stat().st_size for path in partial.glob("*"))
     files.make_room(data_dir, collection.num_bytes - there, WAY_OUT)
-    with files.disk_errors(data_dir, WAY_OUT), files.array_record_errors():
-        partial.mkdir(parents=True, exist_ok=True)
-        with preparing(folder.parent):
-            if (folder / "dataset_info.json").is_file():
-                return
-            _keep_only_shards_of(collection, partial)
-            num_bytes = _write_shards(collection, partial, data_dir)
-            _describe(collection, partial, num_bytes)
-            os.rename(partial, folder)
-            files.sync_folder(folder.parent)
+    with files.disk_errors(data_dir, WAY_OUT), files.array_record_errors(), preparing(folder.parent):
+        if (folder / "dataset_info.json").is_file():
+            return
+        partial.mkdir(exist_ok=True)
+        _keep_only_shards_of(collection, partial)
+        num_bytes = _write_shards(collection, partial, data_dir)
+        _describe(collection, partial, num_bytes)
+        os.rename(partial, folder)
+        files.sync_folder(folder.parent)
 
 
 def _keep_only_shards_of(collection: Collection, partial: Path) -> None:

@@ -1,10 +1,12 @@
 """Food-101 and ImageNet from archives in their exact layout, made of small photographs."""
 
+import concurrent.futures
 import dataclasses
 import errno
 import io
 import json
 import tarfile
+import threading
 
 import numpy as np
 import pytest
@@ -65,6 +67,28 @@ def load(name, tmp_path, folder, **options):
 
 def contents(split):
     return {(split[index].content, split[index].label) for index in range(len(split))}
+
+
+def test_the_second_of_two_that_prepare_one_set_waits_and_finds_it_done(food, tmp_path, monkeypatch):
+    write, writes = shards._write_shards, []
+    first_writes, goes_on = threading.Event(), threading.Event()
+
+    def writing(*arguments):
+        writes.append(arguments)
+        first_writes.set()
+        assert goes_on.wait(30)
+        return write(*arguments)
+
+    monkeypatch.setattr(shards, "_write_shards", writing)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(load, "food101", tmp_path, food, validation_examples=3)
+        assert first_writes.wait(30)
+        second = pool.submit(load, "food101", tmp_path, food, validation_examples=3)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        goes_on.set()
+        assert contents(first.result(30).splits["train"]) == contents(second.result(30).splits["train"])
+    assert len(writes) == 1 and not list((tmp_path / "food101").glob("*.partial"))
 
 
 def test_food101_from_its_archive(food, tmp_path):
