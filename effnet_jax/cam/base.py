@@ -69,8 +69,8 @@ def explain(
     Raises:
       UserError: no such layer, targets that fit neither the images nor the model, or images of another shape.
     """
-    target = checked(model, images, targets)
-    return _explain(formula, model, variables, images, target, layer or HEAD, raw)
+    target, layer = checked(model, images, targets), layer or HEAD
+    return _above(formula, model, variables, below(model, variables, images, layer), target, layer, images.shape, raw)
 
 
 def checked(model: nn.Module, images: jax.Array, targets: Any) -> targets_lib.Target:
@@ -87,13 +87,16 @@ def checked(model: nn.Module, images: jax.Array, targets: Any) -> targets_lib.Ta
     return targets_lib.as_target(targets, images.shape[0], model.num_classes)
 
 
-@functools.partial(jax.jit, static_argnames=("formula", "model", "layer", "raw"))
-def _explain(formula, model, variables, images, target, layer, raw):
-    fmap = features(model, variables, images, layer)
-    above = gradients(lambda fmap: head(model, variables, fmap, layer), fmap, target)
-    found = formula(for_targets(fmap, above.ndim == 5), above)
-    found = jnp.broadcast_to(found, above.shape[:-1])
-    return finish(found, images.shape[1:3], raw)
+# The large part of a network compiled by itself: whatever looks at one layer shares its program and that one's memory.
+below = jax.jit(features, static_argnames=("model", "layer"))
+
+
+@functools.partial(jax.jit, static_argnames=("formula", "model", "layer", "shape", "raw"))
+def _above(formula, model, variables, fmap, target, layer, shape, raw):
+    found_gradients = gradients(lambda fmap: head(model, variables, fmap, layer), fmap, target)
+    found = formula(for_targets(fmap, found_gradients.ndim == 5), found_gradients)
+    found = jnp.broadcast_to(found, found_gradients.shape[:-1])
+    return finish(found, shape[1:3], raw)
 
 
 def for_targets(fmap: jax.Array, several: bool) -> jax.Array:

@@ -62,7 +62,7 @@ class Evaluation:
 
     def _targets(self, chunk: Sequence[Picture], images: jax.Array) -> tuple[np.ndarray, Any]:
         labels, count = self.explainer.net.labels, len(chunk)
-        probabilities = self.explainer.probabilities(images)[:count]
+        probabilities = self.explainer.probabilities(images, self.layer)[:count]
         classes = self.wish.classes(probabilities, [picture.label for picture in chunk], labels)[:, 0]
         return classes, self.wish.explained(classes, labels)
 

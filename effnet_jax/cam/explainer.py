@@ -33,6 +33,7 @@ class Explainer:
         self.variables = net.variables = self.replicate(net.variables)  # not a second time beside the first
         self.batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         self._map_sizes: dict[str | None, tuple[int, int]] = {}  # to find one, the model is traced
+        self._normalize = jax.jit(net.preprocess.normalize)
         self.one_image = jax.ShapeDtypeStruct((1, net.resolution, net.resolution, net.preprocess.channels), jnp.float32)
 
     def check(self, method: Method, layer: str | None) -> None:
@@ -55,12 +56,13 @@ class Explainer:
         """Yields pictures and their normalised images [batch_size, R, R, 3], the last batch padded by repetition."""
         for start in range(0, len(pictures), self.batch_size):
             chunk = pictures[start : start + self.batch_size]
-            host = np.stack([self.net.preprocess.on_host(picture.pixels) for picture in chunk])
-            yield chunk, self.net.preprocess.normalize(self._place(host))
+            yield chunk, self._normalize(self._place(self.net.preprocess.batch([picture.pixels for picture in chunk])))
 
-    def probabilities(self, images: jax.Array) -> np.ndarray:
-        """Returns [batch_size, classes]."""
-        return np.asarray(_confidence(self.net.model, self.variables, images, None))
+    def probabilities(self, images: jax.Array, layer: str | None = None) -> np.ndarray:
+        """Returns [batch_size, classes]; maps at the same layer share the program below it."""
+        layer = layer or base.HEAD
+        fmap = base.below(self.net.model, self.variables, images, layer)
+        return np.asarray(_probabilities(self.net.model, self.variables, fmap, layer))
 
     def confidence(self, classes: np.ndarray) -> faithfulness.Confidence:
         """Returns the function images -> probability [batch_size] of one class each, compiled once.
@@ -81,12 +83,19 @@ class Explainer:
     def _place(self, values: np.ndarray) -> jax.Array:
         """Puts the rows of a batch on the devices, the missing ones filled with the last."""
         missing = self.batch_size - len(values)
-        whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1), "edge")
-        return jax.device_put(whole, sharding.batch_sharded(self._mesh))
+        if missing:
+            values = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1), "edge")
+        return jax.device_put(values, sharding.batch_sharded(self._mesh))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "layer"))
+def _probabilities(model: Any, variables: Any, fmap: jax.Array, layer: str) -> jax.Array:
+    """Returns [N, classes]."""
+    return jax.nn.softmax(base.head(model, variables, fmap, layer))
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _confidence(model: Any, variables: Any, images: jax.Array, classes: jax.Array | None) -> jax.Array:
-    """Probabilities [N, classes], or [N] of one class each."""
+def _confidence(model: Any, variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
+    """Returns the probabilities [N] of one class each."""
     probabilities = jax.nn.softmax(model.apply(variables, images, train=False))
-    return probabilities if classes is None else jnp.take_along_axis(probabilities, classes[:, None], axis=1)[:, 0]
+    return jnp.take_along_axis(probabilities, classes[:, None], axis=1)[:, 0]

@@ -31,9 +31,9 @@ from effnet_jax.cam.base import (
     SPACE,
     Formula,
     at_least_float32,
+    below,
     checked,
     explain,
-    features,
     finish,
     for_targets,
     gradients,
@@ -58,15 +58,15 @@ def cam(
     """
     if layer not in (None, HEAD):
         raise UserError(f"CAM is defined at the layer {HEAD!r} alone, not at {layer!r}; use grad_cam there")
-    return _cam(model, variables, images, checked(model, images, targets), raw)
+    target = checked(model, images, targets)
+    return _cam(model, variables, below(model, variables, images, HEAD), target, images.shape, raw)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "raw"))
-def _cam(model, variables, images, target, raw):
-    fmap = features(model, variables, images, HEAD)
+@functools.partial(jax.jit, static_argnames=("model", "shape", "raw"))
+def _cam(model, variables, fmap, target, shape, raw):
     pooled = at_least_float32(fmap).mean(SPACE, keepdims=True)
     rows = gradients(lambda pooled: head(model, variables, pooled, HEAD), pooled, target)[..., 0, 0, :]
-    return finish(weighted_sum(rows, for_targets(fmap, rows.ndim == 3)), images.shape[1:3], raw)
+    return finish(weighted_sum(rows, for_targets(fmap, rows.ndim == 3)), shape[1:3], raw)
 
 
 def grad_cam(

@@ -144,7 +144,7 @@ def _explain(
     """Yields for each picture its maps by one checkpoint and method."""
     labels, wish, position = explainer.net.labels, request.wish, 0
     for chunk, images in explainer.batches(drawn):
-        probabilities = explainer.probabilities(images)[: len(chunk)]
+        probabilities = explainer.probabilities(images, request.layer)[: len(chunk)]
         classes = wish.classes(probabilities, [picture.label for picture in chunk], labels)
         targets = wish.explained(classes, labels)
         maps = np.asarray(explainer.raw_maps(method, images, targets, request.layer, explainer.variables))

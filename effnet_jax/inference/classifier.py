@@ -1,5 +1,6 @@
 """Using a checkpoint: `load(path)` gives a classifier that needs to be told nothing else."""
 
+import functools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import numpy as np
 
 from effnet_jax.data.decode import inputs
 from effnet_jax.data.decode.images import UnreadableImageError
-from effnet_jax.data.decode.inputs import Input
+from effnet_jax.data.decode.inputs import COLOUR, Input
 from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint
@@ -99,13 +100,12 @@ class Classifier:
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(paths), batch_size):
                 chunk = paths[start : start + batch_size]
-                images = list(pool.map(self._load_or_error, chunk))
-                readable = [image for image in images if isinstance(image, np.ndarray)]
-                rows = iter(())
-                if readable:
-                    rows = iter(self._apply("predict", np.stack(readable), batch_size))
-                for path, image in zip(chunk, images):
-                    yield path, next(rows) if isinstance(image, np.ndarray) else image
+                # Each image is written to its place: a list of them beside the batch would take the memory twice.
+                batch = np.zeros((batch_size, self.resolution, self.resolution, COLOUR), np.float32)
+                errors = list(pool.map(functools.partial(self._read_into, batch), range(len(chunk)), chunk))
+                found = None if all(errors) else self._apply("predict", batch)
+                for row, (path, error) in enumerate(zip(chunk, errors)):
+                    yield path, error or found[row]
 
     def _probabilities(self, variables: Any, images: jax.Array) -> jax.Array:
         """Images of this and the other two are those of `Preprocess.prepare`."""
@@ -122,20 +122,20 @@ class Classifier:
         batch_size = _batch_size(len(listed), batch_size)
         rows = []
         for start in range(0, len(listed), batch_size):
-            batch = np.stack([self.preprocess.prepare(image) for image in listed[start : start + batch_size]])
-            rows.append(self._apply(name, batch, batch_size))
+            chunk = listed[start : start + batch_size]
+            rows.append(self._apply(name, self.preprocess.batch(chunk, batch_size))[: len(chunk)])
         return np.concatenate(rows)
 
-    def _apply(self, name: str, batch: np.ndarray, batch_size: int) -> np.ndarray:
-        """Runs one compiled function on a batch padded to `batch_size`."""
-        padded = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
-        return np.asarray(self._functions[name](self.variables, padded))[: len(batch)]
+    def _apply(self, name: str, batch: np.ndarray) -> np.ndarray:
+        return np.asarray(self._functions[name](self.variables, batch))
 
-    def _load_or_error(self, path: Path) -> np.ndarray | UnreadableImageError:
+    def _read_into(self, batch: np.ndarray, row: int, path: Path) -> UnreadableImageError | None:
+        """Writes an image into a row; returns what is wrong with it."""
         try:
-            return self.preprocess.prepare(path)
+            batch[row] = self.preprocess.prepare(path)
         except UnreadableImageError as error:
             return error
+        return None
 
 
 def _batch_size(count: int, at_most: int) -> int:

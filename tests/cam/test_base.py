@@ -106,12 +106,12 @@ def test_inside_a_jit_of_the_user(net, images):
 
 
 def test_one_compilation_a_shape(net, images):
-    base._explain.clear_cache()
+    base._above.clear_cache()
     for targets in (0, 4, np.arange(8) % 5, jnp.full(8, 2)):
         grad_cam(net, images, targets)
-    assert base._explain._cache_size() == 1
+    assert base._above._cache_size() == 1
     grad_cam(net, images[:4], 0)
-    assert base._explain._cache_size() == 2
+    assert base._above._cache_size() == 2
 
 
 def test_eight_devices_give_the_maps_of_one(net, images):

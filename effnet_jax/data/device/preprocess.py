@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ class Preprocess:
           UserError: see `decode.inputs`.
         """
         if not isinstance(images, jax.Array):
-            return self.normalize(np.stack([self.prepare(image) for image in inputs.as_list(images)]))
+            return self.normalize(self.batch(inputs.as_list(images)))
         top, left, side = self.crop_box(*images.shape[1:3])
         images = images[:, top : top + side, left : left + side].astype(jnp.float32)
         if side != self.resolution:
@@ -98,6 +98,18 @@ class Preprocess:
                 "give arrays uint8 of that shape"
             )
         return self.on_host(pixels)
+
+    def batch(self, images: Sequence[Input], size: int | None = None) -> np.ndarray:
+        """Returns `prepare` of several images, float32 [size, resolution, resolution, C], zeros after the last.
+
+        Each is written to its place: a list of them beside the whole would take the memory twice.
+        """
+        first = self.prepare(images[0])
+        whole = np.zeros((size or len(images), *first.shape), np.float32)
+        whole[0] = first
+        for row, image in enumerate(images[1:], start=1):
+            whole[row] = self.prepare(image)
+        return whole
 
     def mean_colour(self) -> jax.Array:
         """Returns the colour uint8 [C] that becomes about 0."""
