@@ -1,8 +1,9 @@
-"""A small checkpoint of random weights, for tests of what uses one."""
+"""A small checkpoint of random weights, for tests of what uses one, and how it fails where memory runs out."""
 
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from effnet_jax import create_model
@@ -48,3 +49,8 @@ def _values(variable: Variable, rng: np.random.Generator) -> np.ndarray:
         return (rng.standard_normal(variable.shape) * np.sqrt(3 / fan_in)).astype(np.float32)
     constant = {"scale": 1.0, "var": 0.3}.get(variable.leaf, 0.0)
     return np.full(variable.shape, constant, np.float32)
+
+
+def exhausted(*_: Any) -> None:
+    """In place of a function that computes: what JAX raises where memory runs out."""
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")

@@ -4,9 +4,11 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
+from configs import quickstart
 from effnet_jax.cli import parsing
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -73,6 +75,14 @@ def test_no_name_of_a_file_or_class_ends_a_program(encoding):
 def test_a_key_is_unset_where_that_is_the_last_word():
     given = ["--config=a", "--config.x=1", "--config.x=None", "--config.y=none", "--config.y", "2", "--z", "none"]
     assert parsing._without_unset(given) == (["--config=a", "--config.x=1", "--config.y", "2", "--z", "none"], ["x"])
+
+
+def test_an_unset_key_has_no_value(monkeypatch):
+    config = quickstart.get_config()
+    config.num_train_steps = 3
+    monkeypatch.setattr(parsing.flags, "FLAGS", {"config": types.SimpleNamespace(value=config)})
+    parsing._unset(["num_train_steps"], "configs/quickstart.py")
+    assert config.num_train_steps is None
 
 
 def test_options_are_finite():

@@ -15,8 +15,8 @@ from PIL import Image
 from effnet_jax.cam import drawing, evaluation, pictures, session
 from effnet_jax.cam.wishes import Wish, find_class
 from effnet_jax.errors import UserError
-from effnet_jax.process import lock
-from tests.checkpoints import LABELS
+from effnet_jax.process import lock, memory
+from tests.checkpoints import LABELS, exhausted
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -143,6 +143,14 @@ def test_refusals(run_folder, folder):
 def test_a_folder_that_another_process_draws_into(run_folder, folder):
     held = lock.hold_folder(folder / "out", "drawing into", "--output")
     with held, pytest.raises(lock.Held, match=r"is drawing into .*choose another --output"):
+        session.run(request(run_folder, folder / "out", images=[str(folder / "1.png")]))
+
+
+def test_too_little_memory_says_what_needs_less(run_folder, folder, monkeypatch):
+    monkeypatch.setattr(session.Explainer, "raw_maps", exhausted)
+    with pytest.raises(
+        memory.TooLittle, match=r"^a batch of 8 images needs more .*: lower --batch_size, or take a meth"
+    ):
         session.run(request(run_folder, folder / "out", images=[str(folder / "1.png")]))
 
 

@@ -11,11 +11,12 @@ from PIL import Image
 import effnet_jax
 from effnet_jax.data.decode.crops import central_crop
 from effnet_jax.errors import UserError
-from effnet_jax.evaluation import report
+from effnet_jax.evaluation import checkpoint, report
 from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
 from effnet_jax.evaluation.classes import UNKNOWN, matched
 from effnet_jax.evaluation.examples import Examples
-from tests.checkpoints import LABELS, write_checkpoint
+from effnet_jax.process import memory
+from tests.checkpoints import LABELS, exhausted, write_checkpoint
 
 FOLDERS = {"Dog": 5, "ship": 4, "zebra": 3}  # the network knows dog and ship
 
@@ -42,6 +43,12 @@ def test_classes_are_the_same_where_their_names_are():
     assert matched(("giant panda", "Persian_cat", "dog"), ("persian-cat", "cow", "DOG")).tolist() == [1, UNKNOWN, 2]
     with pytest.raises(UserError, match=r"knows none of the classes.*tells cat, dog apart.*has cow"):
         matched(("cat", "dog"), ("cow",))
+
+
+def test_too_little_memory_says_what_needs_less(run, photographs, monkeypatch):
+    monkeypatch.setattr(checkpoint, "walk", exhausted)
+    with pytest.raises(memory.TooLittle, match=r"^a batch of 8 images needs more memory .*: lower --batch_size$"):
+        evaluate_checkpoint(run, batch_size=8, dataset=f"folder:{photographs}")
 
 
 def test_a_folder_is_evaluated_image_by_image(run, photographs, tmp_path, capsys):

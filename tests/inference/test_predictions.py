@@ -18,7 +18,8 @@ from effnet_jax.cam.explainer import Explainer
 from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.errors import UserError
 from effnet_jax.inference import predictions
-from tests.checkpoints import LABELS, write_checkpoint
+from effnet_jax.process import memory
+from tests.checkpoints import LABELS, exhausted, write_checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -140,6 +141,12 @@ def test_bad_files_stop_nothing(net, pictures, batch_size):
 def test_only_bad_files(net, pictures):
     found = predictions.records(net, [pictures / "1_empty.jpg"], top_k=9, batch_size=4)
     assert predictions.failures(found) and predictions.as_table(found) == ""
+
+
+def test_too_little_memory_says_what_needs_less(net, pictures, monkeypatch):
+    monkeypatch.setattr(net, "_apply", exhausted)
+    with pytest.raises(memory.TooLittle, match=r"^a batch of 4 images needs more memory .*: lower --batch_size$"):
+        predictions.records(net, good(pictures), top_k=1, batch_size=4)
 
 
 def run(*arguments, **options):
