@@ -1,5 +1,6 @@
 """What a person sees who gets something wrong: one line on stderr, exit code 2, nothing lost."""
 
+import errno
 import os
 import pathlib
 import subprocess
@@ -9,7 +10,8 @@ import types
 import pytest
 
 from configs import quickstart
-from effnet_jax.cli import parsing
+from effnet_jax.cli import exits, parsing
+from effnet_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -83,6 +85,33 @@ def test_an_unset_key_has_no_value(monkeypatch):
     monkeypatch.setattr(parsing.flags, "FLAGS", {"config": types.SimpleNamespace(value=config)})
     parsing._unset(["num_train_steps"], "configs/quickstart.py")
     assert config.num_train_steps is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "error: out of memory (MemoryError); take fewer or smaller images"),
+        (RuntimeError("RESOURCE_EXHAUSTED: allocating 9 bytes.\nmore"), "error: out of memory (allocating 9 bytes);"),
+        (OSError(errno.ENOSPC, "No space left", "a.npy"), "error: the disk is full (a.npy); free some space"),
+        (UserError("do this"), "error: do this"),
+    ],
+)
+def test_what_ends_any_program_in_one_line(error, line, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        exits.execute(main)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith(line) and said.count("\n") == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    def main():
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        exits.execute(main)
 
 
 def test_options_are_finite():
