@@ -237,7 +237,8 @@ def test_a_folder_of_two_processes_is_held_against_others_and_left_free_by_the_d
         for process in working:
             process.kill()
     finish(working)
+    lines = (folder / "metrics.jsonl").read_text().count("\n")
     again = start_two(**run)
-    wait_for(folder / "metrics.jsonl", again)
+    wait_for(folder / "metrics.jsonl", again, lines + 5)
     again[1].send_signal(signal.SIGTERM)
     assert [process.code for process in finish(again)] == [0, 0]
