@@ -11,7 +11,6 @@ import gc
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from jax.sharding import Mesh
 from effnet_jax.data.decode import crops
 from effnet_jax.data.decode.encoded import Encoded, EncodedSplit, Reading
 from effnet_jax.data.decode.images import UnreadableImageError
+from effnet_jax.data.device import shared_memory
 from effnet_jax.data.device.feeds import State
 from effnet_jax.data.device.pipeline import StreamedBatch
 from effnet_jax.data.disk import files
@@ -35,7 +35,6 @@ from effnet_jax.process.sharding import batch_sharded
 BATCHES_AHEAD = 2  # of each worker, and on the devices
 MAX_DEATHS = 3  # of workers, after which it is no accident
 _DEATH = re.compile(r"Worker process was terminated unexpectedly with exit code (-?\d+)")  # as Grain reports it
-_SHARED_MEMORY = "/dev/shm"  # through which workers hand over their batches
 
 Example = dict[str, np.ndarray]  # "images" uint8 [S, S, 3], "labels" int32 [], "mask" bool []; batches likewise
 
@@ -57,7 +56,7 @@ class StreamedSource:
         examples = grain.MapDataset.source(_Padded(self._split, num_batches * batch_size))
         batches = _local_batches(examples, batch_size)
         num_workers = min(self._split.reading.num_workers, num_batches)
-        _check_shared_memory(num_workers, batch_size, self._split.reading.evaluation_side)
+        _check_room(num_workers, batch_size, self._split.reading.evaluation_side)
         yield from _stream(batches, self._mesh, num_workers, goes_on_without=True)
 
 
@@ -71,7 +70,7 @@ class StreamedFeeds:
                 f"the training images are not those that this run began with (it read {state}, now {self.state()}): "
                 "bring them back, or start anew with --overwrite"
             )
-        _check_shared_memory(split.reading.num_workers, batch_size, split.reading.training_side)
+        _check_room(split.reading.num_workers, batch_size, split.reading.training_side)
         batches = training_batches(split, seed, batch_size)
         self._batches = _stream(batches[step:], mesh, split.reading.num_workers)
 
@@ -157,33 +156,40 @@ def _stream(
     Raises:
       UserError: an image cannot be decoded, or workers died `MAX_DEATHS` times.
     """
-    done = deaths = 0
-    while True:
-        try:
-            with contextlib.closing(_read_ahead(batches[done:], mesh, num_workers)) as ahead:
-                for batch in ahead:
-                    done += 1
-                    yield batch
-            return
-        except RuntimeError as error:
-            death = _DEATH.search(str(error))
-            if death is None:
-                raise
-            deaths += 1
-            what = f"a data worker died (exit code {death[1]}; the system kills with -9 where memory runs out)"
-            if deaths < MAX_DEATHS:
-                files.say(f"{what}; the workers start again")
-                continue
-            what += f", as {deaths - 1} did before"
-            advice = "set --config.dataset.num_workers lower, or to 0 for threads, or free some memory"
-            if not goes_on_without:
-                raise UserError(f"{what}: {advice}") from error
-            files.say(f"{what}; this evaluation goes on with threads. For later ones, {advice}")
-            num_workers = 0
+    done, deaths, left = 0, 0, []  # labels of what dead workers have left
+    try:
+        while True:
+            label = shared_memory.new_label()
+            try:
+                with contextlib.closing(_read_ahead(batches[done:], mesh, num_workers, label)) as ahead:
+                    for number, batch in enumerate(ahead):
+                        done += 1
+                        if number == 0:  # by now Grain has read what it wanted of the set before
+                            shared_memory.remove(left)
+                        yield batch
+                return
+            except RuntimeError as error:
+                death = _DEATH.search(str(error))
+                if death is None:
+                    raise
+                deaths += 1
+                left.append(label)
+                what = f"a data worker died (exit code {death[1]}; the system kills with -9 where memory runs out)"
+                if deaths < MAX_DEATHS:
+                    files.say(f"{what}; the workers start again")
+                    continue
+                what += f", as {deaths - 1} did before"
+                advice = "set --config.dataset.num_workers lower, or to 0 for threads, or free some memory"
+                if not goes_on_without:
+                    raise UserError(f"{what}: {advice}") from error
+                files.say(f"{what}; this evaluation goes on with threads. For later ones, {advice}")
+                num_workers = 0
+    finally:
+        shared_memory.remove(left)
 
 
-def _read_ahead(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iterator[StreamedBatch]:
-    """Yields batches made ahead of time in the background, until a worker dies.
+def _read_ahead(batches: grain.MapDataset, mesh: Mesh, num_workers: int, label: str) -> Iterator[StreamedBatch]:
+    """Yields batches made ahead of time in the background, until a worker dies; `label` names the workers' memory.
 
     Raises:
       UserError: an image cannot be decoded.
@@ -197,7 +203,7 @@ def _read_ahead(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iter
             flags.FLAGS.mark_as_parsed()
         stream = stream.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=BATCHES_AHEAD),
-            worker_init_fn=_follow_the_parent,
+            worker_init_fn=functools.partial(_prepare_worker, label),
         )
     stream = stream.map(functools.partial(_put, batch_sharded(mesh)))
     iterator = iter(grain.experimental.ThreadPrefetchIterDataset(stream, prefetch_buffer_size=BATCHES_AHEAD))
@@ -213,19 +219,9 @@ def _read_ahead(batches: grain.MapDataset, mesh: Mesh, num_workers: int) -> Iter
             gc.collect()  # the exception that ends an iteration holds its last batch, shared memory, in a cycle
 
 
-def _check_shared_memory(num_workers: int, batch_size: int, side: int) -> None:
-    """Says in words what would kill workers without any: containers often have little of it."""
-    if not num_workers or not os.path.isdir(_SHARED_MEMORY):
-        return
-    batches = num_workers * (2 * BATCHES_AHEAD + 1)  # waiting on both sides, and one in the making
-    needed = batches * (batch_size // jax.process_count()) * side**2 * 3
-    free = shutil.disk_usage(_SHARED_MEMORY).free
-    if free < needed:
-        raise UserError(
-            f"{num_workers} workers hand over {needed / 2**20:,.0f} MiB of batches through {_SHARED_MEMORY}, which "
-            f"has {free / 2**20:,.0f} MiB free: give it more (docker: --shm-size), or set --config.dataset.num_workers "
-            "lower, or to 0 for threads"
-        )
+def _check_room(num_workers: int, batch_size: int, side: int) -> None:
+    waiting = 2 * BATCHES_AHEAD + 1  # on both sides, and one in the making
+    shared_memory.check(num_workers, waiting, (batch_size // jax.process_count()) * side**2 * 3)
 
 
 def _put(placement: jax.sharding.Sharding, batch: Example) -> StreamedBatch:
@@ -239,12 +235,13 @@ def _put(placement: jax.sharding.Sharding, batch: Example) -> StreamedBatch:
     return StreamedBatch(**{name: place(own(array)) for name, array in batch.items()})
 
 
-def _follow_the_parent(worker: int, num_workers: int) -> None:
-    """Lets a worker end when its parent does, not before and not after.
+def _prepare_worker(label: str, worker: int, num_workers: int) -> None:
+    """Names a worker's memory, and lets it end when its parent does, not before and not after.
 
     Ctrl-C goes to every process of a terminal, and the parent wants to save before its workers end. A parent that is
     killed tells nobody: Grain's workers would wait for it for ever, with their memory.
     """
+    shared_memory.label_blocks(label)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 

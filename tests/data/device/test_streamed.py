@@ -150,8 +150,8 @@ def test_after_a_death_the_next_batch_is_the_next_batch(dataset, monkeypatch, ca
     source = sources.open_split(dataset.splits["train"], sharding.data_mesh(jax.devices()[:1]))
     read_ahead = streamed._read_ahead
 
-    def dying(batches, mesh, num_workers, count):
-        for batch, _ in zip(read_ahead(batches, mesh, num_workers), range(count)):
+    def dying(batches, mesh, num_workers, label, count):
+        for batch, _ in zip(read_ahead(batches, mesh, num_workers, label), range(count)):
             yield batch
         raise died()
 
@@ -180,12 +180,12 @@ def test_an_evaluation_goes_on_without_the_workers_that_die(name, dataset, monke
     whole = [np.asarray(batch.images) for batch in source.windows(1)]
     read_ahead, asked = streamed._read_ahead, []
 
-    def dying(batches, mesh, num_workers):
+    def dying(batches, mesh, num_workers, label):
         asked.append(num_workers)
         if not num_workers:
-            yield from read_ahead(batches, mesh, 0)
+            yield from read_ahead(batches, mesh, 0, label)
             return
-        yield next(iter(read_ahead(batches, mesh, 0)))
+        yield next(iter(read_ahead(batches, mesh, 0, label)))
         raise died()
 
     monkeypatch.setattr(streamed, "_read_ahead", dying)
@@ -262,9 +262,9 @@ def test_a_killed_worker_is_started_again(name, tmp_path):
     import os, signal, multiprocessing
     f = source.feeds(jax.random.key(0), 8, 0, None)
     batches = []
-    for step in range(12):
+    for step in range(40):
         batches.append(np.asarray(f.at(step).images))
-        if step in (0, 4):
+        if step in (0, 16):
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
     f.close()
     np.save({str(tmp_path / "batches.npy")!r}, np.stack(batches))
@@ -275,7 +275,7 @@ def test_a_killed_worker_is_started_again(name, tmp_path):
     assert done.stderr.count("a data worker died (exit code -9") == 2 and "leaked" not in done.stderr, done.stderr
     split = datasets.load(name, **OPTIONS).splits["train"]
     stream = streamed.training_batches(split, int(jax.random.bits(jax.random.key(0))), 8)
-    expected = np.stack([stream[number]["images"] for number in range(12)])
+    expected = np.stack([stream[number]["images"] for number in range(40)])
     np.testing.assert_array_equal(np.load(tmp_path / "batches.npy"), expected)
 
 
