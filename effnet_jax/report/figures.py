@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from effnet_jax.report import published
 from effnet_jax.report.collection import Collection, Group
 from effnet_jax.report.tables import reduced_mark
+from effnet_jax.search import labels
 from effnet_jax.search.findings import draw as draw_search
 
 # Okabe-Ito colours, and a marker each: told apart by colour-blind readers and in grey print
@@ -25,7 +27,6 @@ STYLES = {
 FAMILY_STYLES = (("efficientnet", "#0072B2", "o"), ("resnet", "#D55E00", "s"), ("densenet", "#009E73", "D"))
 AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
 LINES = ("-", "--", ":", "-.")
-LABEL_MARGIN = 0.2  # of the width of a panel, for the names beside its outermost points
 ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
 SIZE = {"millions of parameters": lambda g: g.parameters / 1e6, "multiply-adds of one image (millions)":
         lambda g: g.macs / 1e6, "training time (min), measured": lambda g: g.training_minutes}  # fmt: skip
@@ -106,10 +107,9 @@ def _family(found: Collection) -> Figure:
                     marker=marker, color=colour, ms=7, ls="-" if prefix == "efficientnet" else "none",
                 )  # fmt: skip
             for name, cost in rows.items():
-                panel.annotate(_short(name), (size(cost), cost.top1), xytext=(5, -11), textcoords="offset points",
-                               fontsize=8)  # fmt: skip
+                labels.add(panel, size(cost), cost.top1, _short(name))
         panel.set(xlabel=label, ylabel="ImageNet top-1 accuracy (%)")
-        panel.margins(x=LABEL_MARGIN, y=0.1)
+        panel.margins(x=labels.MARGIN, y=0.1)
         log_axis(panel)
         _papers(panel, "Figures 1 and 5, Table 2")
     panels[1, 2].axis("off")
@@ -196,11 +196,10 @@ def _annotate(
     panel: Axes, groups: Sequence[Group], text: Callable[[Group], str],
     size: Callable[[Group], float | None] = SIZE["multiply-adds of one image (millions)"],
 ) -> None:  # fmt: skip
-    for index, group in enumerate(group for group in groups if group.accuracy("validation")):
-        offset = (6, 5) if index % 2 else (6, -12)  # neighbours may be close
-        panel.annotate(text(group), (size(group), group.accuracy("validation")[0]), xytext=offset,
-                       textcoords="offset points", fontsize=8)  # fmt: skip
-    panel.margins(x=LABEL_MARGIN, y=0.1)
+    for group in groups:
+        if accuracy := group.accuracy("validation"):
+            labels.add(panel, size(group), accuracy[0], text(group))
+    panel.margins(x=labels.MARGIN, y=0.1)
 
 
 def log_axis(panel: Axes) -> None:
@@ -229,8 +228,9 @@ def _short(name: str) -> str:
 
 def _finished(figure: Figure, found: Collection) -> Figure:
     seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
-    mark = f"\n{reduced_mark(found)}" if found.reductions else ""
+    mark = f"\n{textwrap.fill(reduced_mark(found), 150)}" if found.reductions else ""
     absent = [group.name for group in found.groups if not group.runs]
-    gap = f"\nnot run: {', '.join(absent)}" if absent else ""
+    gap = "\n" + textwrap.fill(f"not run: {', '.join(absent)}", 150) if absent else ""
     figure.suptitle(f"{found.title}, {seeds}{mark}{gap}", fontsize=11)
+    labels.arrange(figure)
     return figure

@@ -2,24 +2,21 @@
 
 import dataclasses
 import io
-import itertools
 import pathlib
 import re
 import statistics
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from effnet_jax.process.atomic import whole_file
 from effnet_jax.report.figures import FAMILY_STYLES, log_axis
 from effnet_jax.report.runs import Run, read_runs
+from effnet_jax.search import labels
 
 FILE = "accuracy_over_macs.png"
 DATASET = "cifar100"
 DOTS_PER_INCH = 110
 _SEED = re.compile(r"_?seed\d+$")
-# Where a name may stand beside its point, in points: the first place where it covers nothing is taken.
-_PLACES = [(7, 4), (7, -12), (-7, 6), (-7, -14), *itertools.product((7, -7), (16, -26, 28, -38))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +77,15 @@ def draw(found: list[Point]) -> Figure:
         ylabel="test accuracy (%)",
         title="CIFAR-100 from scratch; bars: worst to best seed",
     )
-    panel.margins(x=0.15, y=0.12)
+    panel.margins(x=labels.MARGIN, y=0.12)
     log_axis(panel)
     panel.grid(alpha=0.3)
     panel.legend(frameon=False, loc="lower right")
-    figure.draw_without_rendering()
-    _name(panel, found)
+    for point in found:
+        seeds = len(point.accuracies)
+        text = point.name if seeds == 1 else f"{point.name} ({seeds} seeds)"
+        labels.add(panel, point.macs / 1e6, 100 * statistics.fmean(point.accuracies), text)
+    labels.arrange(figure)
     return figure
 
 
@@ -103,25 +103,3 @@ def write(results: pathlib.Path) -> pathlib.Path | None:
     with whole_file(results / FILE) as file:
         file.write(image.getvalue())
     return results / FILE
-
-
-def _name(panel: Axes, found: list[Point]) -> None:
-    """Writes each name where it covers neither a point nor another name, and does not leave the axes."""
-    places = [(point.macs / 1e6, 100 * statistics.fmean(point.accuracies)) for point in found]
-    dots = panel.transData.transform(places)
-    taken = []
-    for point, place in zip(found, places):
-        seeds = len(point.accuracies)
-        text = point.name if seeds == 1 else f"{point.name} ({seeds} seeds)"
-        for offset in _PLACES:
-            label = panel.annotate(
-                text, place, xytext=offset, textcoords="offset points", fontsize=7,
-                ha="left" if offset[0] > 0 else "right",
-            )  # fmt: skip
-            box = label.get_window_extent()
-            inside = panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1
-            if inside and not any(box.overlaps(other) for other in taken) and not any(box.contains(*d) for d in dots):
-                break
-            if offset is not _PLACES[-1]:
-                label.remove()
-        taken.append(box)

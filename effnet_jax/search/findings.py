@@ -1,9 +1,11 @@
 """What a search found, in words and as a picture, from what grid_search.json holds. Imports no JAX."""
 
+import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from effnet_jax.search import labels
 from effnet_jax.search.candidates import PAPER
 
 
@@ -57,14 +59,15 @@ def draw(results: dict[str, Any], mark: str = "") -> Figure:
     )
     for row, value in zip(rows, values):
         name = ", ".join(f"{row[key]:g}" for key in ("alpha", "beta", "gamma"))
-        macs.annotate(name, (row["macs"] / 1e6, value), xytext=(5, -10), textcoords="offset points", fontsize=8)
-    macs.margins(x=0.22)
+        labels.add(macs, row["macs"] / 1e6, value, name)
+    macs.margins(x=labels.MARGIN, y=0.1)
     macs.set_title("numbers at the dots: alpha, beta, gamma")
     macs.set(xlabel="multiply-adds of one image (millions)", ylabel="validation accuracy (%), ± standard error")
     n = results["n"]
     figure.suptitle(
         f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed(s), "
-        f"{'/'.join(map(str, results['steps']))} steps" + (f"\n{mark}" if mark else ""),
+        f"{'/'.join(map(str, results['steps']))} steps" + (f"\n{textwrap.fill(mark, 120)}" if mark else ""),
         fontsize=11,
     )
+    labels.arrange(figure)
     return figure

@@ -101,8 +101,13 @@ def test_the_same_runs_give_the_same_report(workdirs, tmp_path):
 def test_the_figures_say_that_runs_are_reduced_and_what_is_measured(kind, workdirs):
     for name, figure in figures(collection.read(workdirs / kind)).items():
         assert "REDUCED: 0.5 of 15 epochs" in figure.get_suptitle(), name
+        figure.draw_without_rendering()
         drawn = [axes for axes in figure.axes if axes.has_data() and axes.get_label() != "<colorbar>"]
         assert drawn and all(axes.get_xlabel() for axes in drawn)
+        for axes in drawn:  # names of points
+            for text in axes.texts:
+                box = text.get_window_extent()
+                assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1, f"{text.get_text()} leaves a panel of {name}"
 
 
 def test_every_number_leads_back_to_its_run(workdirs, tmp_path):
