@@ -39,11 +39,15 @@ class Point:
 def points(results: pathlib.Path) -> list[Point]:
     """Reads the records under `results`, folders `*/runs/<name>`; runs of fewer than 15 epochs are left out.
 
+    So are the candidates of a search, in a folder `grid_search*`: it has a picture of its own.
+
     Raises:
       UserError: a record is damaged.
     """
     found: dict[str, list[Run]] = {}
     for folder in sorted(results.glob("*/runs")):
+        if folder.parent.name.startswith("grid_search"):
+            continue
         for run in read_runs(folder):
             if run.results and run.config["dataset.name"] == DATASET and not run.reductions():
                 found.setdefault(_SEED.sub("", run.name), []).append(run)

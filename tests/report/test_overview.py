@@ -7,8 +7,8 @@ import matplotlib.text
 from effnet_jax.report import overview
 
 
-def record(folder, name, accuracy, epochs=20, dataset="cifar100", macs=10**7, model="efficientnet_b0"):
-    run = folder / "recipes/runs" / name
+def record(folder, name, accuracy, epochs=20, dataset="cifar100", macs=10**7, model="efficientnet_b0", study="recipes"):
+    run = folder / study / "runs" / name
     run.mkdir(parents=True)
     nested = {"dataset": {"name": dataset, "validation_examples": 5000}, "batch_size": 100, "seed": 0}
     (run / "config.json").write_text(json.dumps(nested))
@@ -25,6 +25,7 @@ def test_a_point_a_network_with_its_seeds_and_only_what_went_to_its_end(tmp_path
     record(tmp_path, "resnet50_x", 0.7, macs=10**6, model="resnet50")
     record(tmp_path, "stopped", 0.9, epochs=10)
     record(tmp_path, "other_data", 0.9, dataset="cifar10")
+    record(tmp_path, "candidate", 0.9, study="grid_search_cpu")
     (tmp_path / "recipes/runs/small_seed2").mkdir()
     (tmp_path / "recipes/runs/small_seed2/config.json").write_text("{}")
     found = overview.points(tmp_path)
