@@ -13,6 +13,7 @@ from effnet_jax import report
 from effnet_jax.errors import UserError
 from effnet_jax.search import runner
 from effnet_jax.study import scaling_study
+from effnet_jax.training import records
 from tests.search import studies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,23 @@ def test_finished_runs_are_skipped_and_another_study_is_refused(undisturbed, mon
     with pytest.raises(UserError, match=r"study.members.depth.depth: 4.0 -> 3.0"):
         study(undisturbed, monkeypatch, config=config)
     assert (undisturbed / scaling_study.STUDY_FILE).read_text() == before
+
+
+def test_half_of_the_records_and_an_empty_workdir_give_the_same_report(undisturbed, tmp_path, monkeypatch):
+    """As on another machine."""
+    folders, trained, kept = sorted((undisturbed / "runs").glob("*_seed?")), [], tmp_path / "records"
+    for folder in folders[::2]:
+        assert records.keep(folder, kept / folder.name)
+
+    def train(config, folder, on_validation, **more):
+        if not (Path(folder) / "results.json").exists():
+            trained.append(Path(folder).name)
+        return studies.pretend(config, folder, on_validation, **more)
+
+    monkeypatch.setattr(runner, "train_and_evaluate", train)
+    scaling_study.run(studies.tiny_study(), tmp_path / "elsewhere", records=kept)
+    assert sorted(trained) == [folder.name for folder in folders[1::2]]
+    assert report_of(tmp_path / "elsewhere") == report_of(undisturbed)
 
 
 def test_a_failed_run_is_a_gap_with_its_reason(tmp_path, monkeypatch):
