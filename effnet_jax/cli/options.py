@@ -6,6 +6,7 @@ images." `page` sets the two apart.
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from ml_collections import config_flags
 from effnet_jax import config_files
 from effnet_jax.cli import exits
 from effnet_jax.errors import UserError
+from effnet_jax.process import cluster
 
 flags.disclaim_key_flags()  # what is defined here belongs to the program that asks for it
 
@@ -140,8 +142,9 @@ class ClusterFlags:
     def __init__(self) -> None:
         self._distributed = flags.DEFINE_bool(
             "distributed",
-            False,
-            "One of several processes, those of SLURM, Open MPI, Kubernetes or a TPU pod by itself.",
+            None,
+            "One of several processes, which JAX finds by itself on SLURM, Open MPI, Kubernetes and TPU pods. Default: "
+            "on where srun, mpirun or Kubernetes with TPUs has started several.",
         )
         self._address = flags.DEFINE_string(
             "coordinator_address", None, "HOST:PORT: Where process 0 listens. Default: one process alone."
@@ -156,12 +159,12 @@ class ClusterFlags:
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[None]:
-        """A block in which this process is one of several, where the flags ask for it; see `distributed`.
+        """A block in which this process is one of several, where the flags or a cluster say so; see `distributed`.
 
         What a user can mend, also in another of the processes, ends this one at once.
         """
         by_hand = (self._address.value, self._num_processes.value, self._process_id.value)
-        if not self._distributed.value and by_hand == (None, None, None):
+        if by_hand == (None, None, None) and not self._is_wanted():
             yield
             return
         from effnet_jax.process import distributed
@@ -172,6 +175,11 @@ class ClusterFlags:
             exits.end(str(error))
         with distributed.failing_together(exits.end):
             yield
+
+    def _is_wanted(self) -> bool:
+        if self._distributed.value is None:
+            return cluster.find(os.environ) is not None
+        return self._distributed.value
 
 
 def refuse(arguments: list[str]) -> None:

@@ -4,10 +4,12 @@ In a single process there is nothing to agree on, and nothing here costs anythin
 """
 
 import contextlib
+import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -17,7 +19,8 @@ from jax.experimental import multihost_utils
 from effnet_jax.errors import UserError
 
 _MAX_MESSAGE_BYTES = 2000
-_FAILURE, _LISTENING_SECONDS = "effnet_jax/failure", 1.0
+_FAILURE, _BEATS, _LISTENING_SECONDS = "effnet_jax/failure", "effnet_jax/beats/", 1.0
+SILENT_SECONDS = 30.0  # after which a process is taken for dead
 
 
 def join(coordinator_address: str | None, num_processes: int | None, process_id: int | None, seconds: float) -> None:
@@ -121,7 +124,7 @@ def _gathered(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def failing_together(end: Callable[[str], NoReturn]) -> Iterator[None]:
-    """A block in which the `UserError` of one process ends all of them, wherever they are.
+    """A block in which the `UserError` of one process, or its death, ends all of them, wherever they are.
 
     The others mostly wait, in a computation, for one that has given up: they would do so for minutes, and end with a
     stack trace.
@@ -130,13 +133,12 @@ def failing_together(end: Callable[[str], NoReturn]) -> Iterator[None]:
       end: ends a process at once, from any thread, with the message of the error.
     """
     client = jax_distributed.global_state.client  # which JAX does not give away otherwise; Orbax takes it likewise
-
-    over = threading.Event()
+    pulse, over = _Pulse(client), threading.Event()
 
     def listen() -> None:
         while not over.wait(_LISTENING_SECONDS):
-            with contextlib.suppress(jax.errors.JaxRuntimeError):  # nothing is there
-                message = client.key_value_try_get(_FAILURE)
+            message = pulse.message()
+            if message is not None:
                 if is_first():
                     time.sleep(2 * _LISTENING_SECONDS)  # the others read it from this process
                 end(message)
@@ -148,6 +150,50 @@ def failing_together(end: Callable[[str], NoReturn]) -> Iterator[None]:
     except UserError as error:
         client.key_value_set(_FAILURE, str(error), allow_overwrite=True)
         listener.join()  # which does not come back
+    except jax.errors.JaxRuntimeError:
+        listener.join(SILENT_SECONDS + 5)  # nor where the reason is that another process is dead
+        raise
     finally:  # no thread may be in JAX when Python ends
         over.set()
         listener.join()
+
+
+class _Pulse:
+    """What the processes tell each other of their lives, through the store that process 0 keeps for JAX.
+
+    Each writes beats there. Process 0 looks whether they go on, and says what it finds; the others read that.
+    """
+
+    def __init__(self, client: Any):
+        self._client, self._count = client, 0
+        self._seen: dict[str, tuple[str, float]] = {}  # the last beat of each process, and when it was new
+        self._reached = time.monotonic()  # the store, for the last time
+
+    def message(self) -> str | None:
+        """Beats; returns why all must end, where they must."""
+        self._count += 1
+        me = f"process {jax.process_index()} (number {os.getpid()} on {platform.node()})"
+        try:
+            self._client.key_value_set(f"{_BEATS}{jax.process_index()}", f"{self._count} {me}", allow_overwrite=True)
+            self._reached = time.monotonic()
+            if is_first() and (dead := self._dead()):
+                self._client.key_value_set(_FAILURE, _gone(dead), allow_overwrite=True)
+            return self._client.key_value_try_get(_FAILURE)
+        except jax.errors.JaxRuntimeError:  # nothing is there, or nobody
+            return _gone("process 0") if time.monotonic() - self._reached > SILENT_SECONDS else None
+
+    def _dead(self) -> str | None:
+        now = time.monotonic()
+        for key, beat in self._client.key_value_dir_get(_BEATS):
+            if key not in self._seen or self._seen[key][0] != beat:
+                self._seen[key] = (beat, now)
+            elif now - self._seen[key][1] > SILENT_SECONDS:
+                return beat.partition(" ")[2]
+        return None
+
+
+def _gone(who: str) -> str:
+    return (
+        f"{who} has shown no sign of life for {SILENT_SECONDS:g} seconds: it was killed, or its machine is gone. Start "
+        "all processes again: the same command goes on from the last checkpoint"
+    )

@@ -1,4 +1,4 @@
-"""Two real processes that train as one, on CPUs joined by gloo: what one process with as many devices would do."""
+"""Real processes that train as one, on CPUs joined by gloo: what one process with as many devices would do."""
 
 import json
 import os
@@ -66,22 +66,22 @@ def streamed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def references(tmp_path_factory):
-    """Makes, once, the run of a config by a single process with two devices."""
+    """Makes, once, the run of a config by a single process with two devices, or more."""
     folders = {}
 
-    def reference(config):
-        if config not in folders:
-            folders[config] = tmp_path_factory.mktemp("reference") / "run"
-            (ended,) = finish([start(devices=2, config=config, workdir=folders[config])])
+    def reference(config, devices=2):
+        if (config, devices) not in folders:
+            folders[config, devices] = tmp_path_factory.mktemp("reference") / "run"
+            (ended,) = finish([start(devices=devices, config=config, workdir=folders[config, devices])])
             assert ended.code == 0, ended.stderr
-        return folders[config]
+        return folders[config, devices]
 
     return reference
 
 
-def start(program=TRAIN, *, devices, **flags):
+def start(program=TRAIN, *, devices, variables=None, **flags):
     command = [sys.executable, "-c", program, *(f"--{name}={value}" for name, value in flags.items())]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)} | (variables or {})
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -95,6 +95,17 @@ def start_two(program=TRAIN, *, each=({}, {}), **flags):
     return [
         start(program, devices=1, num_processes=2, process_id=number, **flags | each[number]) for number in range(2)
     ]
+
+
+def start_four(**flags):
+    """Starts four processes as SLURM would, by `srun --ntasks=4`: no flag says that they are several."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "JAX_COORDINATOR_PORT": port}
+    job |= {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}
+    places = [{"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)} for number in range(4)]
+    return [start(devices=1, variables=job | place, **flags) for place in places]
 
 
 class Ended:
@@ -179,6 +190,22 @@ def test_killed_again_and_again_they_end_as_if_never_killed(kind, references, tm
     processes = start_two(config=config, workdir=folder)
     assert [process.code for process in finish(processes)] == [0, 0]
     assert_same_run(folder, reference)
+
+
+def test_four_of_a_cluster_end_as_one_and_the_death_of_one_is_told_by_all(digits, references, tmp_path):
+    reference, folder = references(digits, devices=4), tmp_path / "run"
+    processes = start_four(config=digits, workdir=folder)
+    wait_for(folder / "checkpoints/3", processes)
+    processes[2].kill()
+    dead = processes.pop(2)
+    for process in finish(processes):
+        lines = [line for line in process.stderr.splitlines() if "error" in line]
+        assert process.code == 2 and len(lines) == 1, process.stderr
+        assert f"process 2 (number {dead.pid} on " in lines[0] and "goes on from the last checkpoint" in lines[0]
+    dead.communicate()
+    assert [process.code for process in finish(start_four(config=digits, workdir=folder))] == [0] * 4
+    assert_same_run(folder, reference)
+    assert "4 processes" in json.loads((folder / "results.json").read_text())["hardware"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
