@@ -16,7 +16,9 @@ from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
 from effnet_jax.evaluation.classes import UNKNOWN, matched
 from effnet_jax.evaluation.examples import Examples
 from tests.checkpoints import LABELS, write_checkpoint
+from tests.short import four_blocks, networks_of
 
+short_networks = networks_of(four_blocks)
 FOLDERS = {"Dog": 5, "ship": 4, "zebra": 3}  # the network knows dog and ship
 
 
