@@ -1,7 +1,18 @@
-"""Every test runs on eight fake CPU devices, without a network and with caches of its own."""
+"""Every test runs on eight fake CPU devices, without a network and with caches of its own.
 
+What tests share, so that the suite is fast:
+
+- compiled programs: all processes of a session, workers and those that tests start, keep them in one folder;
+- here: `tiny_config`, `small_checkpoint` and `no_pictures`; further ones in the `conftest.py` of a folder;
+- `tests/short.py`: networks of few blocks; `tests/checkpoints.py`: a checkpoint of one;
+- `tests/search/studies.py`: runs that are pretended;
+- `tests/forked.py`: runs a program in a process of its own that starts in milliseconds.
+"""
+
+import gc
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -18,13 +29,31 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # which take half of what the newer ones do.
 if "XLA_FLAGS" not in os.environ:
     xla_flags.add({"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"})
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # processes that tests start share what they compile
+# One folder of compiled programs for this process and those that inherit the variable: the workers of pytest-xdist and
+# whatever tests start. It goes with the session.
+OWNS_COMPILED = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if OWNS_COMPILED:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+gc.set_threshold(20_000, 10, 10)  # as `runtime.prepare_process` does
 
 # No test asserts a time.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_unconfigure() -> None:
+    if OWNS_COMPILED:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_search_for_garbage() -> None:
+    """What was imported and compiled before is not looked through again; that took seconds in a long session."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,6 +83,20 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("checkpoint")
     write_checkpoint(folder)
     return folder
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn, which takes a second each: for tests of what is beside them."""
+    from matplotlib.figure import Figure
+
+    def save(figure: Figure, file, **_) -> None:
+        if hasattr(file, "write"):
+            file.write(b"not drawn")
+        else:
+            pathlib.Path(file).write_bytes(b"not drawn")
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture

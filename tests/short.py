@@ -1,8 +1,12 @@
-"""Runs in which compiling would be most of the time: a tiny config, and a network of two blocks."""
+"""Runs in which compiling would be most of the time: a tiny config, and networks of two and four blocks."""
+
+from collections.abc import Callable
 
 import ml_collections
+import pytest
 
 from configs import default
+from effnet_jax.architecture import scaling
 
 
 def tiny_config() -> ml_collections.ConfigDict:
@@ -26,9 +30,30 @@ def tiny_config() -> ml_collections.ConfigDict:
     return config
 
 
+def networks_of(round_repeats: Callable[[int, float], int]) -> Callable:
+    """Returns a fixture for a module of tests: its EfficientNets have the blocks that `round_repeats` says.
+
+    The width has to make the channels equal where stages are left out: at 0.05 all are 8, at 0.25 the stem's and the
+    first stage's.
+    """
+
+    @pytest.fixture(scope="module", autouse=True)
+    def short_networks():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scaling, "round_repeats", round_repeats)
+            yield
+
+    return short_networks
+
+
 def two_blocks(repeats: int, depth_multiplier: float) -> int:
     """In place of `scaling.round_repeats`: a block each of stages 4 (3x3, stride 2) and 5 (5x5).
 
     The second is residual, and so has stochastic depth, where the width makes all channels 8.
     """
     return int(repeats == 3)
+
+
+def four_blocks(repeats: int, depth_multiplier: float) -> int:
+    """Likewise, a block each of stages 2 to 5: 3x3 and 5x5, strides 1 and 2; the last one is residual at 8 channels."""
+    return int(repeats in (2, 3))

@@ -12,18 +12,14 @@ import pytest
 from configs import quickstart
 from effnet_jax.cli import exits, parsing
 from effnet_jax.errors import UserError
+from tests import forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def run(script, *arguments):
-    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-
-
 def error_of(script, *arguments):
     """Runs a script that must refuse, and returns its one line."""
-    done = run(script, *arguments)
+    done = forked.run(f"scripts/{script}", *arguments, with_jax=True)
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr

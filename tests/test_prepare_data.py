@@ -1,18 +1,13 @@
 """The command: exit codes, the table on stdout, files where it says."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from tests import forked
 
 
 def run(*arguments):
-    command = [sys.executable, ROOT / "scripts/prepare_data.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return forked.run("scripts/prepare_data.py", *arguments)
 
 
 def test_the_command(tmp_path):

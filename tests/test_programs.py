@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import sys
 import pytest
 
 from effnet_jax import cam, config_files, programs
+from tests import forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WITH_CONFIGS = ("train", "grid_search", "scaling_study", "results", "batch_norm_statistics")
@@ -60,21 +60,15 @@ assert "jax" not in sys.modules, "help waits for JAX"
 """
 
 
-def python(*arguments, cwd=ROOT):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
-
-
 @functools.cache
 def described(name):
     """A program's default config, the options it needs, and all with what their values are called."""
-    config, needed, *options = python("-c", DESCRIBE, name).stdout.split("\n")
+    config, needed, *options = forked.run("-c", DESCRIBE, name).stdout.split("\n")
     return config, needed.split(), dict(option.split("=") for option in options if option)
 
 
 def script(name, *arguments):
-    return python(f"scripts/{name}.py", *arguments)
+    return forked.run(f"scripts/{name}.py", *arguments)
 
 
 def error_of(done):
@@ -108,7 +102,7 @@ def test_each_program_has_a_script_and_each_script_is_a_program():
 
 @pytest.mark.parametrize("name", programs.NAMES)
 def test_help_says_what_it_does_with_an_example_and_every_option(name):
-    done = python("-c", WITHOUT_JAX, f"scripts/{name}.py", "--help")
+    done = forked.run("-c", WITHOUT_JAX, f"scripts/{name}.py", "--help")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert done.stdout == script(name, "-h").stdout
     said = done.stdout.splitlines()
@@ -143,7 +137,7 @@ def test_an_option_without_its_value_is_named(name):
 
 @pytest.mark.parametrize("name", programs.NAMES)
 def test_a_misspelt_option_brings_the_nearest_one(name):
-    lines = python("-c", MISSPELL, name).stdout.splitlines()
+    lines = forked.run("-c", MISSPELL, name).stdout.splitlines()
     assert len(lines) == len(described(name)[2])
     for option, said in (line.split("\t") for line in lines):
         assert f"(did you mean --{option}?)" in said
@@ -176,7 +170,7 @@ def test_help_of_maps_names_every_method():
 
 @pytest.mark.parametrize("name", programs.NAMES)
 def test_as_a_module_it_is_the_same_program_from_anywhere(name, tmp_path):
-    done = python("-m", "effnet_jax", name.replace("_", "-"), "--help", cwd=tmp_path)
+    done = forked.run("-m", "effnet_jax", name.replace("_", "-"), "--help", cwd=tmp_path)
     here = script(name, "--help").stdout.replace(f"python scripts/{name}.py", f"python -m effnet_jax {name}")
     assert done.stdout.split() == here.split()
 
@@ -184,13 +178,14 @@ def test_as_a_module_it_is_the_same_program_from_anywhere(name, tmp_path):
 def test_as_a_module_it_finds_configs_from_anywhere(tmp_path):
     for config in ("quickstart", "configs/quickstart.py"):
         command = ("-m", "effnet_jax", "train", "--config", config, "--config.batch_size=-4")
-        assert "batch_size must be positive" in error_of(python(*command, cwd=tmp_path))
+        assert "batch_size must be positive" in error_of(forked.run(*command, cwd=tmp_path))
 
 
 def test_without_a_program_all_are_listed(tmp_path):
-    listed = python("-m", "effnet_jax", "--help").stdout
+    listed = forked.run("-m", "effnet_jax", "--help").stdout
     for name in programs.NAMES:
         assert f"  {name:<23}{first_line(ROOT / f'effnet_jax/programs/{name}.py')}\n" in listed
-    assert "name a program: train, " in error_of(python("-m", "effnet_jax"))
-    assert "did you mean 'train'" in error_of(python("-m", "effnet_jax", "trian"))
-    assert python("-m", "effnet_jax", "--version").stdout.startswith("effnet_jax ")
+    command = [sys.executable, "-m", "effnet_jax"]  # as a shell starts it
+    assert "name a program: train, " in error_of(subprocess.run(command, capture_output=True, text=True, cwd=ROOT))
+    assert "did you mean 'train'" in error_of(forked.run("-m", "effnet_jax", "trian"))
+    assert forked.run("-m", "effnet_jax", "--version").stdout.startswith("effnet_jax ")

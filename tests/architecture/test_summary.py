@@ -9,13 +9,13 @@ import pytest
 
 from effnet_jax.architecture import scaling, summary
 from effnet_jax.errors import UserError
+from tests import forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run(*arguments):
-    command = [sys.executable, ROOT / "scripts/summarize.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return forked.run("scripts/summarize.py", *arguments)
 
 
 @pytest.mark.parametrize("name", scaling.FAMILY)

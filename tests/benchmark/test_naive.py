@@ -19,8 +19,8 @@ def models(dtype: str):
     fast = create_model(
         "efficientnet_b0",
         CLASSES,
-        width_multiplier=0.25,
-        depth_multiplier=0.5,
+        width_multiplier=0.05,
+        depth_multiplier=0.1,
         dropout_rate=0.0,
         stochastic_depth_rate=0.0,
         dtype=dtype,

@@ -17,7 +17,9 @@ from effnet_jax.evaluation.classes import UNKNOWN, matched
 from effnet_jax.evaluation.examples import Examples
 from effnet_jax.process import memory
 from tests.checkpoints import LABELS, exhausted, write_checkpoint
+from tests.short import four_blocks, networks_of
 
+short_networks = networks_of(four_blocks)
 FOLDERS = {"Dog": 5, "ship": 4, "zebra": 3}  # the network knows dog and ship
 
 

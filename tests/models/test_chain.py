@@ -9,8 +9,9 @@ import pytest
 import effnet_jax
 from effnet_jax.models import chain
 from effnet_jax.models.layers import BatchNorm
+from tests.short import four_blocks, networks_of
 
-NARROW = dict(width_multiplier=0.25, depth_multiplier=0.3)
+short_networks = networks_of(four_blocks)
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def one_device(monkeypatch):
 
 
 def example(batch_size=6):
-    model = effnet_jax.create_model("efficientnet_b0", num_classes=5, **NARROW)
+    model = effnet_jax.create_model("efficientnet_b0", num_classes=5, width_multiplier=0.25)
     images = jax.random.normal(jax.random.key(0), (batch_size, 64, 64, 3))
     return model, jax.jit(lambda: model.init(jax.random.key(1), images[:1], train=False))(), images
 

@@ -46,7 +46,7 @@ def test_values_and_gradients_equal_plain_autodiff(shape, fused, plain):
 
         for a, b in zip(fused(*arguments, EPS), plain(*arguments)):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
-        ours, theirs = (jax.grad(loss(f), argnums=(0, 1, 2)) for f in (lambda *a: fused(*a, EPS), plain))
+        ours, theirs = (jax.jit(jax.grad(loss(f), argnums=(0, 1, 2))) for f in (lambda *a: fused(*a, EPS), plain))
         for a, b in zip(ours(*arguments), theirs(*arguments)):
             assert a.dtype == np.float64
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
@@ -59,7 +59,7 @@ def test_second_derivatives(fused, plain):
 
         def penalty(f):
             first = jax.grad(lambda *a: jnp.sin(f(*a)[0]).sum(), argnums=(0, 1, 2))
-            return jax.grad(lambda *a: sum(jnp.cos(g).sum() for g in first(*a)), argnums=(0, 1, 2))
+            return jax.jit(jax.grad(lambda *a: sum(jnp.cos(g).sum() for g in first(*a)), argnums=(0, 1, 2)))
 
         ours, theirs = penalty(lambda *a: fused(*a, EPS)), penalty(plain)
         for a, b in zip(ours(*arguments), theirs(*arguments)):
@@ -163,6 +163,7 @@ def test_second_derivatives_of_the_formulation_for_accelerators(as_on_an_acceler
         inner = jax.grad(lambda *a: jnp.sin(f(*a)[0]).sum())
         return lambda *a: (inner(*a) ** 2).sum()
 
-    ours, theirs = (jax.grad(penalty(f), argnums=(0, 1)) for f in (lambda *a: batch_norm_swish(*a, EPS), plain_swish))
+    operations = (lambda *a: batch_norm_swish(*a, EPS), plain_swish)
+    ours, theirs = (jax.jit(jax.grad(penalty(f), argnums=(0, 1))) for f in operations)
     for a, b in zip(ours(*arguments), theirs(*arguments)):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())

@@ -48,7 +48,7 @@ def test_values_and_gradients_equal_plain_autodiff():
         for a, b in zip(ours(*arguments), plain(*arguments)):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
         gradients = [
-            jax.grad(lambda *a, f=f: (jnp.sin(f(*a)[0]) * weights).sum(), argnums=(0, 1, 2, 3))(*arguments)
+            jax.jit(jax.grad(lambda *a, f=f: (jnp.sin(f(*a)[0]) * weights).sum(), argnums=(0, 1, 2, 3)))(*arguments)
             for f in (ours, plain)
         ]
         for a, b in zip(*gradients):
@@ -62,7 +62,7 @@ def test_second_derivatives():
 
         def penalty(f):
             first = jax.grad(lambda *a: jnp.sin(f(*a)[0]).sum(), argnums=(0, 1, 2, 3))
-            return jax.grad(lambda *a: sum(jnp.cos(g).sum() for g in first(*a)), argnums=(0, 1, 2, 3))
+            return jax.jit(jax.grad(lambda *a: sum(jnp.cos(g).sum() for g in first(*a)), argnums=(0, 1, 2, 3)))
 
         for a, b in zip(penalty(ours)(*arguments), penalty(plain)(*arguments)):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)

@@ -10,6 +10,7 @@ import pytest
 
 from effnet_jax.architecture import scaling
 from effnet_jax.process import runtime, xla_flags
+from tests import short
 
 KNOWN, UNKNOWN = "xla_backend_optimization_level", "xla_of_another_version"
 
@@ -105,6 +106,7 @@ def test_an_option_of_the_compiler_that_is_not_known_stops_no_program(monkeypatc
     from effnet_jax.training import setup
 
     monkeypatch.setattr(xla_flags, "_NO_OPTIMISATION", {UNKNOWN: 0})
+    monkeypatch.setattr(scaling, "round_repeats", short.two_blocks)
     assert xla_flags.quick_compile() == {}
     assert int(setup.build(tiny_config).fresh_state().step) == 0
 
@@ -114,7 +116,6 @@ def test_nor_does_it_stop_a_benchmark(what, monkeypatch):
     from effnet_jax.benchmark import jax_cam, jax_models
     from effnet_jax.benchmark.case import OURS, Case
     from effnet_jax.models.registry import create_model
-    from tests import short
 
     module = {"cam": jax_cam, "models": jax_models}[what]
     monkeypatch.setattr(module, "create_model", functools.partial(create_model, width_multiplier=0.25))

@@ -17,6 +17,7 @@ from effnet_jax.report import collection, published, runs
 from effnet_jax.report.figures import figures
 from effnet_jax.search import grid_search, runner
 from effnet_jax.study import scaling_study
+from tests import conftest, forked
 from tests.search import studies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,7 @@ def workdirs(tmp_path_factory):
     family.train.dataset.update(name="digits", validation_examples=180)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "train_and_evaluate", studies.pretend)
+        conftest.no_pictures.__wrapped__(patch)
         for name, config in (("single_axis", single), ("family", family), ("axes", axes)):
             scaling_study.run(config, root / name)
         grid_search.search(studies.wider_search(), root / "grid_search")
@@ -73,6 +75,7 @@ def test_a_report_is_whole_and_labelled(kind, workdirs, tmp_path):
     assert html.count("data:image/png;base64,") == 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_runs_that_selected_nothing_have_a_gap_in_place_of_validation(workdirs, tmp_path):
     shutil.copytree(workdirs / "plain", tmp_path / "runs")
     for path in (tmp_path / "runs").glob("*/results.json"):
@@ -110,6 +113,7 @@ def test_the_figures_say_that_runs_are_reduced_and_what_is_measured(kind, workdi
                 assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1, f"{text.get_text()} leaves a panel of {name}"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_every_number_leads_back_to_its_run(workdirs, tmp_path):
     report.write(workdirs / "single_axis", tmp_path)
     values = json.loads((tmp_path / "report.json").read_text())
@@ -131,6 +135,7 @@ def test_every_number_leads_back_to_its_run(workdirs, tmp_path):
     ).config
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_papers_figures_are_marked_as_its_own(workdirs, tmp_path):
     report.write(workdirs / "family", tmp_path)
     text = (tmp_path / "report.md").read_text()
@@ -139,6 +144,7 @@ def test_the_papers_figures_are_marked_as_its_own(workdirs, tmp_path):
     assert re.search(r"\| densenet201 \|.*\| – \| – \| – \| – \|", text), "it has no row in Table 8"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_missing_runs_leave_a_gap(workdirs, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(workdirs / "axes", folder)
@@ -224,11 +230,11 @@ def test_refused(make, message, workdirs, tmp_path):
 
 
 def test_the_script(workdirs, tmp_path):
-    command = [sys.executable, ROOT / "scripts/report.py", f"--output={tmp_path / 'out'}"]
-    done = subprocess.run([*command, f"--runs={workdirs / 'plain'}"], capture_output=True, text=True, cwd=ROOT)
+    command = ["scripts/report.py", f"--output={tmp_path / 'out'}"]
+    done = forked.run(*command, f"--runs={workdirs / 'plain'}")
     assert done.returncode == 0 and done.stdout.strip() == str(tmp_path / "out/index.html")
     code = "import sys; from effnet_jax import report; print('jax' in sys.modules, 'optuna' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert loaded.stdout.split() == ["False", "False"], "it trains nothing and starts at once"
-    failed = subprocess.run([*command, f"--runs={tmp_path}"], capture_output=True, text=True, cwd=ROOT)
+    failed = forked.run(*command, f"--runs={tmp_path}")
     assert failed.returncode == 2 and failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1

@@ -12,6 +12,7 @@ from configs import default, grid_search, grid_search_cpu
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 from effnet_jax.search.candidates import PAPER, candidates, scaled
+from tests import forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -105,8 +106,7 @@ def test_refused(search, message):
 
 
 def run(*arguments):
-    command = [sys.executable, ROOT / "scripts/grid_search.py", "--dry_run", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    return forked.run("scripts/grid_search.py", "--dry_run", *arguments)
 
 
 def test_the_dry_run():

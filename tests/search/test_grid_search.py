@@ -14,6 +14,7 @@ from effnet_jax import create_model, report
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.search import forecast, grid_search, runner
 from effnet_jax.training.records import FILES, keep
+from tests import conftest
 from tests.search import studies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -57,7 +58,9 @@ def pretended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "train_and_evaluate", studies.pretend)
+        conftest.no_pictures.__wrapped__(patch)
         grid_search.search(studies.wider_search(), folder)
+    grid_search.search(studies.wider_search(), folder)  # nothing is left to train, and the picture is drawn
     return folder
 
 
@@ -83,6 +86,7 @@ def test_the_report(pretended):
     assert (pretended / "grid_search.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsys):
     """Half of the records, an empty workdir: the other half is trained, and the report is the same."""
     trained, records = [], tmp_path / "records"
@@ -115,6 +119,7 @@ def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsy
     assert {path: path.read_bytes() for path in records.rglob("*.json")} == before, "and stay as they are"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_after_its_first_steps_a_search_says_how_long_it_takes(tmp_path, monkeypatch, capsys):
     """A pretended run takes a minute a million MACs by its first steps, and one second in the end."""
     monkeypatch.setattr(runner, "train_and_evaluate", studies.pretend)
@@ -139,6 +144,7 @@ def test_the_rest_of_a_study_by_runs_of_other_sizes():
     assert forecast.seconds_left(costs, {"small": 1.0, "large": 3.0}, ["next"]) == pytest.approx(2.0)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_search_that_was_stopped_has_a_report_of_what_is_done(tmp_path, monkeypatch):
     def stopped(config, folder, on_validation, **more):
         if len(list(pathlib.Path(folder).parent.glob("*/results.json"))) == allowed:

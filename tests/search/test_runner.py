@@ -2,10 +2,7 @@
 
 import contextlib
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import optuna
 import pytest
@@ -16,14 +13,13 @@ from effnet_jax.process import lock, memory
 from effnet_jax.search import queue, runner, storage
 from effnet_jax.search.queue import Queue
 from effnet_jax.training.stop import StopRequest
+from tests import forked
 from tests.search import studies
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def start_worker(workdir, seconds=0.0, url=""):
     code = f"from tests.search import studies; studies.main({str(workdir)!r}, {url!r}, {seconds})"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return forked.Process("-c", code, with_jax=True)
 
 
 def starts(workdir):

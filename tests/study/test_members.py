@@ -1,8 +1,6 @@
 """The models of the studies and their matched costs."""
 
-import pathlib
-import subprocess
-import sys
+import functools
 
 import pytest
 
@@ -19,17 +17,21 @@ from effnet_jax.errors import UserError
 from effnet_jax.report import published
 from effnet_jax.study import scaling_study
 from effnet_jax.study.members import members, scaled
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import forked
 
 
 def found_for(config):
     return {member.name: member for member in members(config.study, config.train)}
 
 
+@functools.cache
+def found_in(module):
+    """Those of a config as it is; matching costs takes a second."""
+    return found_for(module.get_config())
+
+
 def test_the_single_axes_are_the_papers_and_have_twins_of_equal_cost():
-    config = study_single_axis.get_config()
-    found = found_for(config)
+    found = found_in(study_single_axis)
     assert list(found)[:5] == ["baseline", "depth", "width", "resolution", "compound"]
     for name, scales in published.SINGLE_AXIS_SCALES.items():
         assert (found[name].depth, found[name].width, found[name].resolution) == scales and found[name].axis == name
@@ -42,8 +44,9 @@ def test_the_single_axes_are_the_papers_and_have_twins_of_equal_cost():
 
 
 def test_the_costs_are_those_of_the_models_that_are_trained():
-    for config in (study_single_axis.get_config(), study_family_cpu.get_config()):
-        for member in members(config.study, config.train):
+    for module in (study_single_axis, study_family_cpu):
+        config = module.get_config()
+        for member in found_in(module).values():
             run = scaled(config.train, member)
             model = run.model
             arch = catalog.architecture(
@@ -54,7 +57,7 @@ def test_the_costs_are_those_of_the_models_that_are_trained():
 
 
 def test_the_family_keeps_the_ratios_of_the_published_resolutions():
-    found = found_for(study_family.get_config())
+    found = found_in(study_family)
     assert len(found) == 11 and {"resnet50", "resnet152", "densenet201"} < found.keys()
     for index in range(8):
         assert found[f"b{index}"].pixels == round(32 * scaling.FAMILY[f"efficientnet_b{index}"].resolution / 224)
@@ -63,7 +66,7 @@ def test_the_family_keeps_the_ratios_of_the_published_resolutions():
 
 
 def test_the_axes_are_those_of_figure_3():
-    found = found_for(study_axes.get_config()).values()
+    found = found_in(study_axes).values()
     for axis, values in (
         ("width", (1.4, 1.8, 2.6, 3.8, 5)), ("depth", (2, 3, 4, 6, 8)), ("resolution", (1.3, 1.5, 1.7, 1.9, 2.2, 2.5)),
     ):  # fmt: skip
@@ -72,14 +75,14 @@ def test_the_axes_are_those_of_figure_3():
 
 def test_the_small_studies_compare_at_equal_cost():
     config = study_single_axis_cpu.get_config()
-    found = found_for(config)
+    found = found_in(study_single_axis_cpu)
     for name in ("depth_matched", "width_matched", "resolution_matched", "compound_matched"):
         assert abs(found[name].macs / found["baseline"].macs / 4 - 1) <= 0.05, name
         assert found[name].seeds == config.study.seeds and len(found[name].seeds) == 3
     for name in ("depth", "width", "compound"):
         assert (found[name].depth, found[name].width, found[name].resolution) == published.SINGLE_AXIS_SCALES[name]
         assert found[name].seeds == (0,)
-    family = found_for(study_family_cpu.get_config())
+    family = found_in(study_family_cpu)
     for name, member in family.items():
         factor = 2 ** int(name[3]) if name.startswith("phi") else int(name[-2])
         assert abs(member.macs / family["phi0"].macs / factor - 1) <= 0.07, name
@@ -88,7 +91,7 @@ def test_the_small_studies_compare_at_equal_cost():
 
 def test_a_baselines_multipliers_are_on_its_published_size_and_its_rate_on_the_studys():
     config = study_baselines_cpu.get_config()
-    found = found_for(config)
+    found = found_in(study_baselines_cpu)
     run = scaled(config.train, found["resnet50_shallow_24px_low"])
     assert (run.model.depth_multiplier, run.dataset.resolution) == (0.3, 24)
     assert run.optimizer.learning_rate == pytest.approx(0.25 * config.train.optimizer.learning_rate)
@@ -97,7 +100,7 @@ def test_a_baselines_multipliers_are_on_its_published_size_and_its_rate_on_the_s
 
 def test_a_member_with_fewer_seeds_has_fewer_runs():
     config = study_single_axis_cpu.get_config()
-    names = [task.name for task in scaling_study.tasks(config, members(config.study, config.train))]
+    names = [task.name for task in scaling_study.tasks(config, list(found_in(study_single_axis_cpu).values()))]
     assert names.count("width_seed0") == 1 and "width_seed1" not in names
     assert {"width_matched_seed0", "width_matched_seed1", "width_matched_seed2"} < set(names)
 
@@ -121,6 +124,5 @@ def test_refused(change, message):
 
 
 def test_the_dry_run_trains_nothing():
-    command = [sys.executable, ROOT / "scripts/scaling_study.py", "--dry_run", "--config"]
-    done = subprocess.run([*command, "configs/study_family.py"], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = forked.run("scripts/scaling_study.py", "--dry_run", "--config", "configs/study_family.py")
     assert done.returncode == 0 and "densenet201" in done.stdout

@@ -12,6 +12,7 @@ from effnet_jax.search import grid_search, runner
 from effnet_jax.study import reproduction
 from tests.search import studies
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 QUEUE = ml_collections.ConfigDict({"runs": (("half_b0_cifar100", 2),), "studies": ("grid_search_cpu",)})
 
 

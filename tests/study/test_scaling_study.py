@@ -2,10 +2,7 @@
 
 import re
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +11,15 @@ from effnet_jax.errors import UserError
 from effnet_jax.search import runner
 from effnet_jax.study import scaling_study
 from effnet_jax.training import records
+from tests import forked
 from tests.search import studies
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def start_worker(workdir, seconds):
     code = f"from tests.search import studies; studies.study_main({str(workdir)!r}, {seconds})"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL)
+    return forked.Process("-c", code, with_jax=True)
 
 
 def study(workdir, monkeypatch, train=studies.pretend, config=None):
@@ -35,10 +33,11 @@ def report_of(workdir):
     return re.sub("Command: .*", "", text)
 
 
-@pytest.fixture
-def undisturbed(tmp_path, monkeypatch):
-    folder = tmp_path / "undisturbed"
-    content = study(folder, monkeypatch)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "undisturbed"
+    with pytest.MonkeyPatch.context() as patch:
+        content = study(folder, patch)
     assert content["failed"] == {} and content["members"][0]["name"] == "baseline"
     return folder
 

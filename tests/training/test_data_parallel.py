@@ -11,6 +11,9 @@ from effnet_jax.models.layers import BatchNorm, Numerics
 from effnet_jax.process import sharding, xla_flags
 from effnet_jax.training.state import create_state
 from effnet_jax.training.step import make_update
+from tests.short import networks_of, two_blocks
+
+short_networks = networks_of(two_blocks)
 
 
 class OneBatchNorm(nn.Module):
@@ -28,8 +31,7 @@ def efficientnet():
     return effnet_jax.create_model(
         "efficientnet_b0",
         num_classes=10,
-        width_multiplier=0.25,
-        depth_multiplier=0.25,
+        width_multiplier=0.05,
         stem_stride=1,
         stage_strides=(1, 2, 1, 2, 1, 1, 1),
     )

@@ -11,15 +11,16 @@ from effnet_jax.training.freezing import Freezing
 from effnet_jax.training.rates import learning_rate_factors
 from effnet_jax.training.state import create_state
 from effnet_jax.training.step import cross_entropy, make_update
+from tests.short import four_blocks, networks_of
 from tests.well_conditioned import nest
 
 TINY = {
     "name": "efficientnet_b0",
     "num_classes": 4,
     "width_multiplier": 0.1,
-    "depth_multiplier": 0.1,
     "stem_stride": 1,
 }
+short_networks = networks_of(four_blocks)
 QUIET = {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0}
 PROBE = ((r"classifier/.*", 1.0), (r"(?!classifier/).*", 0.0))
 NORMS = ((r".*bn/.*", 0.0), (r"(?!.*bn/).*", 1.0))

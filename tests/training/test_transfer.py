@@ -8,8 +8,11 @@ from effnet_jax.training.checkpoint import FOLDER, Checkpoints
 from effnet_jax.training.loop import train_and_evaluate
 from effnet_jax.training.setup import build
 from tests.checkpoints import MODEL, write_checkpoint
+from tests.short import four_blocks, networks_of
 
 DIGITS = tuple("0123456789")
+pytestmark = pytest.mark.usefixtures("no_pictures")
+short_networks = networks_of(four_blocks)
 
 
 @pytest.fixture(scope="module")
