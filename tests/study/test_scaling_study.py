@@ -1,5 +1,6 @@
 """A study by one worker, by two, and by one that is killed: the same table. Its runs are pretended."""
 
+import pathlib
 import re
 import signal
 import time
@@ -71,8 +72,8 @@ def test_half_of_the_records_and_an_empty_workdir_give_the_same_report(undisturb
         assert records.keep(folder, kept / folder.name)
 
     def train(config, folder, on_validation, **more):
-        if not (Path(folder) / "results.json").exists():
-            trained.append(Path(folder).name)
+        if not (pathlib.Path(folder) / "results.json").exists():
+            trained.append(pathlib.Path(folder).name)
         return studies.pretend(config, folder, on_validation, **more)
 
     monkeypatch.setattr(runner, "train_and_evaluate", train)
