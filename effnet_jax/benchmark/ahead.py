@@ -1,12 +1,11 @@
-"""A training step compiled for an accelerator that this machine has not, and what its compiler says of it.
+"""A training step compiled for a GPU that this machine has not, and what the compiler says of it.
 
-NVIDIA's compiler comes with JAX's CUDA plugin and runs on any machine once it is told what the GPU is like; that of
-TPUs comes with libtpu. They give the program as it would run: which operations become one kernel, what each reads and
-writes, the memory of it all. They give no times, and choose no algorithm that is chosen by trying.
+The compiler comes with JAX's CUDA plugin and runs on any machine once it is told what the GPU is like. It gives the
+program as it would run: which operations become one kernel, what each reads and writes, the memory of it all. It gives
+no times, and makes no choice that is made by trying.
 """
 
 import os
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +22,10 @@ from effnet_jax.process import sharding, target
 from effnet_jax.training.plan import Plan
 from effnet_jax.training.program import Program
 
-# NVIDIA's data sheet of the H100 SXM in the form of XLA's GpuTargetConfigProto.
-_H100 = """
+PLATFORM = "cuda"
+# Data sheets in the form of XLA's GpuTargetConfigProto; that of the H100 SXM.
+TARGETS = {
+    "h100": """
 gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
   threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535
@@ -37,6 +38,7 @@ dnn_version_info { major: 9 minor: 7 }
 runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
+}
 
 
 SMALL = 2_000_000  # bytes: a GPU moves fewer in less time than it takes to start a kernel
@@ -61,37 +63,30 @@ def count(config: ml_collections.ConfigDict, accelerator: str) -> dict[str, int]
     }
 
 
-def devices(name: str) -> list[Any]:
-    """The devices of "h100", one, or of TPUs such as "v5e:2x2": JAX can compile for them and nothing else."""
-    if name == "h100":
-        # What is chosen by trying needs the GPU.
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
-        return topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=_H100).devices
-    return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
-
-
-def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> Any:
+def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> jax.stages.Compiled:
     """Compiles one training step of a config, augmentation included.
 
     Args:
       config: of a run on a data set that `data.sets.registry` knows; nothing of its images is read.
-      accelerator: see `devices`.
+      accelerator: one of `TARGETS`.
     """
-    platform = "cuda" if accelerator == "h100" else "tpu"
-    mesh = sharding.data_mesh(devices(accelerator))
+    # What is chosen by trying needs the GPU.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
+    described = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=TARGETS[accelerator])
+    mesh = sharding.data_mesh(described.devices)
     with config.unlocked():
-        config.steps_per_dispatch = 1
+        config.steps_per_dispatch = 1  # a loop of several is counted as one operation
     info = registry.info(config.dataset.name)
     count = info.split_sizes["train"] - config.dataset.validation_examples
     model = create_model(**config.model.to_dict())
     plan = Plan.from_config(config, count, mesh.size)
     mean, std = (adapted_constants(values, model.architecture.in_channels) for values in (info.mean, info.std))
-    with target.tracing_for(platform):
+    with target.tracing_for(PLATFORM):
         program = Program.of(config, model, plan, Preprocess(config.dataset.resolution, mean, std), mesh)
         state = sharding.abstract_replicated(jax.eval_shape(program.state_from, {}), mesh)
         feed = _feed(config, info, count, mesh)
         one = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
-        return program.train_steps.trace(state, feed, one).lower(lowering_platforms=(platform,)).compile()
+        return program.train_steps.trace(state, feed, one).lower(lowering_platforms=(PLATFORM,)).compile()
 
 
 def _feed(

@@ -1,5 +1,6 @@
 """What the operations of a compiled step read and write."""
 
+import collections
 import dataclasses
 import math
 import re
@@ -69,7 +70,7 @@ def _operations(computation: str, computations: dict[str, str], times: int) -> I
         elif kind not in _FREE:
             read = [sizes[operand] for operand in _NAME.findall(operands)]
             if kind == "fusion":
-                read = map(min, read, _read_of_parameters(computations[_CALLED.search(attributes)[1]]))
+                read = map(round, _read_of_parameters(computations[_CALLED.search(attributes)[1]]))
             # A loop gives back, among others, the very arrays that it was given.
             written = 0 if kind in ("while", "call") else sizes[name]
             library, scope = _TARGET.search(attributes), _SCOPE.search(attributes)
@@ -77,17 +78,27 @@ def _operations(computation: str, computations: dict[str, str], times: int) -> I
 
 
 def _read_of_parameters(fused: str) -> list[float]:
-    """Returns the bytes of slices that a fused computation reads of each parameter; infinite where it reads all."""
-    parameters: dict[str, int] = {}
-    read: dict[str, float] = {}
-    for name, shape, kind, operands, _ in _INSTRUCTION.findall(fused):
+    """Returns the bytes that a fused computation reads of each parameter: less than all where it needs slices alone."""
+    instructions = _INSTRUCTION.findall(fused)
+    elements = {name: _elements(shape) for name, shape, *_ in instructions}
+    needed: dict[str, float] = collections.defaultdict(float)
+    needed[instructions[-1][0]] = math.inf
+    parameters = {}
+    for name, shape, kind, operands, _ in reversed(instructions):
+        whole = elements[name]
+        share = min(needed[name], whole) / max(whole, 1)
         if kind == "parameter":
-            parameters[name], read[name] = int(operands), 0
+            parameters[int(operands)] = share * _bytes(shape)
             continue
-        for place, operand in enumerate(_NAME.findall(operands)):
-            if operand in read:
-                read[operand] += _bytes(shape) if kind in _SLICES and place == 0 else math.inf
-    return [read[name] for name in sorted(parameters, key=parameters.get)]
+        names = _NAME.findall(operands)
+        for operand in set(names):
+            as_many = elements[operand] == whole or (kind in _SLICES and operand == names[0])
+            needed[operand] += share * whole if as_many else math.inf
+    return [parameters[number] for number in sorted(parameters)]
+
+
+def _elements(shape: str) -> int:
+    return sum(math.prod(int(d) for d in dimensions.split(",") if d) for _, _, dimensions in _ARRAY.findall(shape))
 
 
 def _bytes(shape: str) -> int:

@@ -48,7 +48,7 @@ ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "SECONDS: Length of a t
 COMPILE_FOR = flags.DEFINE_enum(
     "compile_for", None, list(counts.ACCELERATORS), "Count what training steps would do there. Default: measure here."
 )
-CONFIG = cli.config("Whose training step --compile_for counts. Default: those of results/gpu.md")
+CONFIG = cli.config("Whose training step --compile_for counts", default="the three of results/gpu.md")
 PHOTOGRAPHS = flags.DEFINE_string(
     "photographs", None, "FOLDER: Folder of images for the section data. Default: the two of scikit-learn."
 )

@@ -35,14 +35,16 @@ GPU_PROGRAM = """HloModule jit_steps, is_scheduled=true
 
 %fused_slice (param_0: f32[4000], param_1: f32[40]) -> f32[40] {
   %param_0 = f32[4000]{0} parameter(0)
-  %slice.1 = f32[40]{0} slice(%param_0), slice={[40:80]}
+  %double.1 = f32[4000]{0} add(%param_0, %param_0)
+  %slice.1 = f32[40]{0} slice(%double.1), slice={[40:80]}
   %param_1 = f32[40]{0} parameter(1)
   ROOT %add.1 = f32[40]{0} add(%slice.1, %param_1)
 }
 
 %fused_reduce (param_0.1: f32[64,40]) -> (f32[40], f32[40]) {
   %param_0.1 = f32[64,40]{1,0} parameter(0)
-  ROOT %reduce.1 = (f32[40]{0}, f32[40]{0}) reduce(%param_0.1, %param_0.1), dimensions={0}, to_apply=%sum
+  %square.1 = f32[64,40]{1,0} multiply(%param_0.1, %param_0.1)
+  ROOT %reduce.1 = (f32[40]{0}, f32[40]{0}) reduce(%param_0.1, %square.1), dimensions={0}, to_apply=%sum
 }
 
 %wrapped_copy (param_0.2: f32[40]) -> f32[40] {
@@ -76,7 +78,7 @@ def test_operations_of_a_gpu_program():
 def test_a_fusion_that_also_reads_all_of_an_operand_reads_no_slice():
     program = GPU_PROGRAM.replace(
         "  %param_1 = f32[40]{0} parameter(1)\n  ROOT",
-        "  %param_1 = f32[40]{0} parameter(1)\n  %all = f32[4000]{0} negate(%param_0)\n  ROOT",
+        "  %param_1 = f32[40]{0} parameter(1)\n  %all = f32[] reduce(%param_0), dimensions={0}\n  ROOT",
     )
     assert operations(program)[0].bytes == 4000 * 4 + 2 * 160
 
