@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from effnet_jax.data.device import pipeline
 from effnet_jax.data.device.augment.augmentation import Augmentation
 from effnet_jax.data.device.preprocess import Preprocess
-from effnet_jax.process import sharding, xla_flags
+from effnet_jax.process import sharding, target, xla_flags
 from effnet_jax.training.freezing import Freezing, Path
 from effnet_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from effnet_jax.training.plan import Plan
@@ -158,12 +158,29 @@ def _train_steps(
         mixed = state.step < num_mixed_steps
         return update(state, pipe.train_batch(feed, state.step, plan.batch_size, key, mixed))
 
+    # The state whole on every device, so that each process can save it.
+    jitted = functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding.replicated(pipe.mesh))
+    at_once = plan.steps_per_dispatch
+
     def steps(state, feed, count):
-        if plan.steps_per_dispatch == 1:
+        if at_once == 1:
             state = one_step(state, feed)
         else:
             state = jax.lax.fori_loop(0, count, lambda _, state: one_step(state, feed), state)
         return state, state.metrics["count"]
 
-    # Whole on every device, so that each process can save it.
-    return jax.jit(steps, donate_argnums=0, out_shardings=sharding.replicated(pipe.mesh))
+    if at_once == 1 or target.is_cpu():
+        return jitted(steps)
+    # A GPU's host reads the length of a loop each time it turns, unless it is known to the compiler: one program for as
+    # many steps as there usually are, and one of a single step for what is left.
+    usual = jitted(lambda state, feed: steps(state, feed, at_once))
+    single = jitted(lambda state, feed: steps(state, feed, 1))
+
+    def train_steps(state, feed, count):
+        if count == at_once:
+            return usual(state, feed)
+        for _ in range(count):
+            state, token = single(state, feed)
+        return state, token
+
+    return train_steps
