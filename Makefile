@@ -7,8 +7,11 @@ INSTALLED := $(VENV)/.installed
 # The other implementations live in an environment of their own.
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
+# So does the compiler for a GPU that this machine has not; JAX 0.11 and later need Python 3.12.
+GPU_COUNT := .venv-gpu-count
+GPU_COUNT_INSTALLED := $(GPU_COUNT)/.installed
 
-.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-pack docs lint format clean help
+.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-count gpu-pack docs lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
@@ -18,6 +21,7 @@ help:
 	@echo "make notebook     run notebooks/ from the beginning and keep the new outputs (4 minutes)"
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
+	@echo "make gpu-count    count kernels, bytes and memory of training steps with the compiler of an H100 (10 minutes, no GPU)"
 	@echo "make results      go on with all that results/ shows; finished runs are not trained again (days on 2 cores)"
 	@echo "make gpu-pack     pack CIFAR-100 and wheels for scripts/gpu_jobs.sh on a GPU machine without a network"
 	@echo "make docs         build the site of docs/ into build/site; broken links are errors"
@@ -84,6 +88,15 @@ benchmark: $(PEERS_INSTALLED)
 	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers timm,timm-compile,keras,naive \
 		--output results/benchmark_$(SUITE).md
 
+$(GPU_COUNT_INSTALLED): requirements-cpu.txt requirements/gpu-count.txt
+	$(check_python)
+	$(PYTHON) -m venv $(GPU_COUNT)
+	$(GPU_COUNT)/bin/$(PIP) -r requirements-cpu.txt -r requirements/gpu-count.txt
+	@touch $@
+
+gpu-count: $(GPU_COUNT_INSTALLED)
+	$(GPU_COUNT)/bin/python scripts/benchmark.py --compile_for h100
+
 results: $(INSTALLED)
 	$(BIN)/python scripts/results.py
 
@@ -109,4 +122,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-newest .venv-lowest .venv-lowest.txt runs/quickstart gpu_pack
+	rm -rf $(VENV) $(PEERS) $(GPU_COUNT) .venv-newest .venv-lowest .venv-lowest.txt runs/quickstart gpu_pack

@@ -104,7 +104,10 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch):
     """Takes the formulations for accelerators, on the CPU."""
     import jax
 
+    from effnet_jax.process import target
+
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, default, **_: default(*arguments))
     jax.clear_caches()
-    yield
+    with target.tracing_for("cuda"):
+        yield
     jax.clear_caches()

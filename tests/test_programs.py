@@ -12,7 +12,7 @@ from effnet_jax import cam, config_files, programs
 from tests import forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-WITH_CONFIGS = ("train", "grid_search", "scaling_study", "results", "batch_norm_statistics")
+WITH_CONFIGS = ("train", "grid_search", "scaling_study", "results", "batch_norm_statistics", "benchmark")
 WITH_CHECKPOINT = {
     "evaluate": (),
     "cam": (),

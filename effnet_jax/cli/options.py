@@ -67,12 +67,16 @@ def data_dir() -> flags.FlagHolder:
     return flags.DEFINE_string("data_dir", None, ANOTHER_DATA_DIR)
 
 
-def config(what: str) -> flags.FlagHolder:
-    """Defines `--config`, and `--config.KEY=VALUE` for every key of it; `what` the file says, e.g. "What to train"."""
+def config(what: str, default: str = "") -> flags.FlagHolder:
+    """Defines `--config`, and `--config.KEY=VALUE` for every key of it.
+
+    Args:
+      what: the file says, such as "What to train".
+      default: what stands in for it where it is not given; empty where it is needed or the program names a config.
+    """
     config_files.make_importable()
-    return config_flags.DEFINE_config_file(
-        CONFIG, None, f"CONFIG: {what}: a config file, or the name of one in configs/."
-    )
+    text = f"CONFIG: {what}: a config file, or the name of one in configs/."
+    return config_flags.DEFINE_config_file(CONFIG, None, f"{text} Default: {default}." if default else text)
 
 
 def loaded(flag: flags.FlagHolder) -> ml_collections.ConfigDict:

@@ -84,7 +84,7 @@ def _text_and_default(flag: flags.Flag, program: Program) -> str:
         first = program.first is not None and flag.name == program.first.name
         return f"{text} Needed{', and may be the first argument' if first else ''}."
     default = flag.default
-    if flag.name == CONFIG:
+    if flag.name == CONFIG and program.config:
         default = config_files.shown(program.config)
     if flag.boolean:
         default = "on" if default else "off"

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from effnet_jax.ops.swish import sigmoid, swish
+from effnet_jax.process import target
 
 
 def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -52,11 +53,8 @@ def batch_norm_swish_of_product(
     Accelerators take it as the matrix `[N * H * W, C]` that it is: their compiler would otherwise copy it into
     another layout. Between two convolutions that costs more than it saves.
     """
-    flattened = functools.partial(_flattened, eps)
-    return lax.platform_dependent(x, scale, bias, cpu=functools.partial(_batch_norm, eps, True), default=flattened)
-
-
-def _flattened(eps, x, scale, bias):
+    if target.is_cpu():
+        return _batch_norm(eps, True, x, scale, bias)
     y, mean, var = _batch_norm(eps, True, x.reshape(-1, x.shape[-1]), scale, bias)
     return y.reshape(x.shape), mean, var
 
@@ -89,9 +87,23 @@ def _batch_norm(eps, swishes, x, scale, bias):
     return _forward(eps, swishes, x, scale, bias)[0]
 
 
+def _forward(*arguments):
+    return (_forward_on_cpu if target.is_cpu() else _forward_on_accelerators)(*arguments)
+
+
+def _backward(*arguments):
+    return (_backward_on_cpu if target.is_cpu() else _backward_on_accelerators)(*arguments)
+
+
+_batch_norm.defvjp(_forward, _backward)
+
+
+# --- For CPUs. ---------------------------------------------------------------------------------------------
+
+
 @_traced_once
-def _forward(eps, swishes, x, scale, bias):
-    mean, var = _statistics(x)
+def _forward_on_cpu(eps, swishes, x, scale, bias):
+    mean, var = _statistics_in_two_passes(_widened(x))
     rstd = lax.rsqrt(var + eps)
     z = _affine(x, mean, rstd, scale, bias)
     y = swish(z) if swishes else z
@@ -99,7 +111,7 @@ def _forward(eps, swishes, x, scale, bias):
 
 
 @_traced_once
-def _backward(eps, swishes, residuals, cotangents):
+def _backward_on_cpu(eps, swishes, residuals, cotangents):
     x, mean, rstd, scale, bias = residuals
     # Otherwise XLA finds the forward pass's intermediate values to be the same and keeps them in memory.
     mean, rstd = lax.optimization_barrier((mean, rstd))
@@ -110,7 +122,8 @@ def _backward(eps, swishes, residuals, cotangents):
         gate = sigmoid(z)
         g = g * (gate * (1 + z * (1 - gate)))
     x_in = x.astype(mean.dtype)
-    dbias, product = _two_sums(g, g * x_in)
+    axes = tuple(range(g.ndim - 1))
+    dbias, product = g.sum(axes), (g * x_in).sum(axes)
     dscale = (product - mean * dbias) * rstd
     factor = rstd * scale
     # dx = factor * (g - mean(g) - normalised * mean(g * normalised)), gathered by what varies in it.
@@ -119,58 +132,107 @@ def _backward(eps, swishes, residuals, cotangents):
     return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias.dtype)
 
 
-_batch_norm.defvjp(_forward, _backward)
-
-
-def _statistics(x):
-    """Mean and biased variance over all axes but the last, never negative."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if x.dtype != jnp.float32:
-        return _statistics_in_two_passes(x)
-    return lax.platform_dependent(x, cpu=_statistics_in_two_passes, default=_statistics_in_one_pass)
-
-
 def _statistics_in_two_passes(x):
-    """Without cancellation."""
+    """Mean and biased variance over all axes but the last, without cancellation."""
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     return mean, lax.square(x - mean).mean(axes)
 
 
-def _statistics_in_one_pass(x):
-    """The map is read once, and devices that share a batch exchange both sums at once, not one after the other.
+# --- For accelerators: as few kernels as can be, each of which reads and writes little. --------------------
+
+
+@_traced_once
+def _forward_on_accelerators(eps, swishes, x, scale, bias):
+    """One kernel for the sums, one for all vectors that follow, which are kept, one for the map."""
+    wide = _widened(x)
+    mean, var = _moments(*_two_sums(wide, lax.square(wide), _FEW_PARTS, _ROWS_FOR_FEW), _pixels(x))
+    rstd = lax.rsqrt(var + eps)
+    factor = rstd * scale
+    kept = lax.optimization_barrier((mean, rstd, factor, bias - mean * factor))
+    _, _, factor, shift = kept
+    z = wide * factor + shift
+    y = swish(z) if swishes else z
+    return (y.astype(x.dtype), mean, var), (x, *kept, scale)
+
+
+@_traced_once
+def _backward_on_accelerators(eps, swishes, residuals, cotangents):
+    """One kernel for the sums, which are results, and one for `dx`.
+
+    Both compute the gradient at the normalised values, and neither writes it: a barrier keeps XLA from finding out that
+    it is the same.
+    """
+
+    def gradient(x, y_bar, factor, shift):
+        x, g = x.astype(factor.dtype), y_bar.astype(factor.dtype)
+        if swishes:
+            z = x * factor + shift
+            gate = sigmoid(z)
+            g = g * (gate * (1 + z * (1 - gate)))
+        return x, g
+
+    x, mean, rstd, factor, shift, scale = residuals
+    x_in, g = gradient(x, cotangents[0], factor, shift)
+    dbias, dscale = _two_sums(g, g * ((x_in - mean) * rstd), _MANY_PARTS, _ROWS_FOR_MANY)
+    results = dscale.astype(scale.dtype), dbias.astype(scale.dtype)
+    dbias, dscale, x, factor, shift = lax.optimization_barrier((dbias, dscale, x, factor, shift))
+    x_in, g = gradient(x, cotangents[0], factor, shift)
+    each = 1 / _pixels(x)
+    k = factor * rstd * dscale * each
+    dx = factor * g - k * x_in + (k * mean - factor * dbias * each)
+    return dx.astype(x.dtype), *results
+
+
+def _moments(total, squares, count):
+    """Mean and biased variance from two sums: a map is read once, and devices exchange both at once.
 
     The difference of two large numbers loses what float32 loses of the mean's square: 1e-5 of the variance where the
     mean is ten standard deviations.
     """
-    total, squares = _two_sums(x, lax.square(x))
-    count = x.size // x.shape[-1]
     mean = total / count
     return mean, jnp.maximum(squares / count - lax.square(mean), 0)
 
 
-@jax.custom_jvp
-def _two_sums(a, b):
-    """The sums of two arrays of one shape over all axes but the last."""
-    return lax.platform_dependent(a, b, cpu=_sum_separately, default=_sum_together)
+# XLA makes a sum over so few values part of the kernel that reads it, and over more a kernel of its own.
+_FEW_PARTS, _ROWS_FOR_FEW = 16, 32768
+# It computes what is summed where it is summed, and does not write it to memory first, if there are so many parts. More
+# rows it cuts into parts itself.
+_MANY_PARTS, _ROWS_FOR_MANY = 64, 4096
 
 
-@_two_sums.defjvp
-def _two_sums_jvp(primals, tangents):
-    # A reduction of several arrays has no transpose of its own.
-    return _two_sums(*primals), _sum_separately(*tangents)
+def _two_sums(a, b, parts, most_rows):
+    """The sums of two arrays of one shape over all axes but the last, up to so many rows in parts first."""
+    if a.shape[0] % parts or _pixels(a) > most_rows or parts % jax.device_count():
+        return _sum_together(a, b, tuple(range(a.ndim - 1)))
+    a, b = (x.reshape(parts, -1, *x.shape[1:]) for x in (a, b))
+    a, b = _sum_together(a, b, tuple(range(1, a.ndim - 1)))
+    return (a.sum(0), b.sum(0)) if parts == _FEW_PARTS else _sum_together(a, b, (0,))
 
 
-def _sum_separately(a, b):
-    axes = tuple(range(a.ndim - 1))
-    return a.sum(axes), b.sum(axes)
-
-
-def _sum_together(a, b):
-    """As one reduction: otherwise XLA may make a kernel of each sum, and both read the map."""
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _sum_together(a, b, axes):
+    """Two sums as one reduction: XLA may otherwise make a kernel of each, and both read the map."""
     zero = jnp.zeros((), a.dtype)
     add = lambda x, y: (x[0] + y[0], x[1] + y[1])  # noqa: E731
-    return lax.reduce((a, b), (zero, zero), add, tuple(range(a.ndim - 1)))
+    return lax.reduce((a, b), (zero, zero), add, axes)
+
+
+@_sum_together.defjvp
+def _sum_together_jvp(axes, primals, tangents):
+    # A reduction of several arrays has no transpose of its own.
+    return _sum_together(*primals, axes), tuple(tangent.sum(axes) for tangent in tangents)
+
+
+# --- For both. ---------------------------------------------------------------------------------------------
+
+
+def _widened(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _pixels(x):
+    return x.size // x.shape[-1]
 
 
 def _affine(x, mean, rstd, scale, bias):

@@ -21,6 +21,7 @@ from jax import lax
 
 from effnet_jax.ops import fused_sums, shifted_sums
 from effnet_jax.ops.geometry import Geometry, Padding, geometry_of
+from effnet_jax.process import target
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = "SAME") -> jax.Array:
@@ -89,7 +90,7 @@ def _forward_fwd(geometry, x, w):
 
     With the unpadded one kept as well, whatever makes `x` would be written twice: once as it is, once padded.
     """
-    if jax.default_backend() != "cpu":
+    if not target.is_cpu():
         return _forward(geometry, x, w), (x, None, w)
     padded = shifted_sums.pad(geometry, x)
     return _forward(geometry.without_padding(), padded, w), (None, padded, w)

@@ -28,3 +28,9 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
     """Places host arrays, whole, on every device; each process passes the same values."""
     sharding = replicated(mesh)
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree)
+
+
+def abstract_replicated(tree: Any, mesh: Mesh) -> Any:
+    """Returns shapes and dtypes of arrays that lie whole on every device; `tree` has such arrays, or shapes."""
+    place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh))  # noqa: E731
+    return jax.tree.map(place, tree)

@@ -3,7 +3,10 @@
     python scripts/benchmark.py --peers naive,timm
 
 `--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
-does so with every peer installed. `--cam` measures class activation maps beside pytorch-grad-cam, and
+does so with every peer installed. `--compile_for h100` measures nothing: a GPU's compiler counts kernels, bytes and
+memory of training steps, of those that results/gpu.md shows or of the one of `--config`, on any machine.
+
+`--cam` measures class activation maps beside pytorch-grad-cam, and
 `--sections data --resolution 224 --photographs FOLDER` the decoding of photographs beside torchvision and tf.data.
 """
 
@@ -16,7 +19,7 @@ from typing import Any
 from absl import flags
 
 from effnet_jax import cli
-from effnet_jax.benchmark import report, run
+from effnet_jax.benchmark import counts, report, run
 from effnet_jax.benchmark.case import DTYPES, FOOTPRINTS, MODES, PEERS, SUITES, cases, check_names, check_peers
 from effnet_jax.process import atomic, invocation, runtime
 
@@ -42,6 +45,10 @@ CAM = flags.DEFINE_bool("cam", False, "Measure class activation maps, beside pyt
 DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run. Default: JAX's choice.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "N: Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "SECONDS: Length of a turn, about.", lower_bound=0.0)
+COMPILE_FOR = flags.DEFINE_enum(
+    "compile_for", None, list(counts.ACCELERATORS), "Count what training steps would do there. Default: measure here."
+)
+CONFIG = cli.config("Whose training step --compile_for counts", default="the three of results/gpu.md")
 PHOTOGRAPHS = flags.DEFINE_string(
     "photographs", None, "FOLDER: Folder of images for the section data. Default: the two of scikit-learn."
 )
@@ -56,6 +63,11 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
+    if COMPILE_FOR.value:
+        configs = counts.default_steps() if CONFIG.value is None else [cli.loaded(CONFIG)]
+        rows = counts.count(configs, COMPILE_FOR.value, say)
+        print(json.dumps(rows) if JSON.value else counts.markdown(rows, COMPILE_FOR.value))
+        return
     check_names("section", SECTION_NAMES.value or [], SECTIONS)
     check_peers(PEER_NAMES.value)
     if SUITE.value:
@@ -78,11 +90,16 @@ def main(arguments: list[str]) -> None:
         trace_folder=PROFILE.value,
         photographs=PHOTOGRAPHS.value,
         footprints=FOOTPRINTS if SUITE.value else list({(c.batch_size, c.resolution): c for c in chosen}.values()),
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=say,
         keep=lambda found: keep(found | about),
     )
     data |= about
     print(json.dumps(data) if JSON.value else report.markdown(data))
+
+
+def say(line: str) -> None:
+    """Shows a line of progress."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def keep(data: dict[str, Any]) -> None:

@@ -133,20 +133,22 @@ def test_normalize():
 
 
 @pytest.mark.parametrize("operation", [batch_norm, batch_norm_swish, batch_norm_swish_of_product])
-def test_formulation_for_accelerators_equals_plain_autodiff(as_on_an_accelerator, operation):
-    arguments = example((8, 6, 5, 16), np.float32)
+@pytest.mark.parametrize("batch", [9, 16, 64])  # sums in no parts, in few, in many; of the product in one shape
+def test_formulation_for_accelerators_equals_plain_autodiff(as_on_an_accelerator, operation, batch):
+    arguments = example((batch, 3, 5, 16), np.float32)
     definition = plain if operation is batch_norm else plain_swish
 
     def loss(f):
         return lambda *a: jnp.sin(f(*a)[0] * jnp.arange(1.0, 17)).sum()
 
     program = jax.jit(lambda *a: operation(*a, EPS)).lower(*arguments).as_text()
-    assert program.count("stablehlo.reduce(") == 1
+    in_parts = 0 if batch == 9 else 2
+    assert program.count("stablehlo.reduce(") == 1 + in_parts
     for a, b in zip(operation(*arguments, EPS), definition(*arguments)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     ours, theirs = (jax.grad(loss(f), argnums=(0, 1, 2)) for f in (lambda *a: operation(*a, EPS), definition))
     for a, b in zip(ours(*arguments), theirs(*arguments)):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=4e-5 * np.abs(b).max())
 
 
 def test_variance_of_a_constant_is_not_negative_on_accelerators(as_on_an_accelerator):

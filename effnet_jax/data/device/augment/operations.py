@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from effnet_jax.data.device.augment import colour, geometric
+from effnet_jax.process import target
 
 Operation = Callable[[jax.Array, jax.Array], jax.Array]  # uint8 [H, W, 3], magnitude float32 [] -> uint8 [H, W, 3]
 
@@ -53,4 +54,4 @@ def apply_each(images: jax.Array, chosen: jax.Array, magnitudes: jax.Array) -> j
         return image
 
     arguments = (images, chosen, magnitudes.astype(jnp.float32))
-    return jax.lax.map(apply, arguments) if jax.default_backend() == "cpu" else jax.vmap(apply)(arguments)
+    return jax.lax.map(apply, arguments) if target.is_cpu() else jax.vmap(apply)(arguments)

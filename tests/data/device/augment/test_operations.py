@@ -8,6 +8,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from effnet_jax.data.device.augment import colour, operations
 from effnet_jax.data.device.augment.geometric import FILL
+from effnet_jax.process import target
 
 WHITE = (FILL,) * 3
 
@@ -94,14 +95,14 @@ def test_the_test_sees_a_change(monkeypatch):
         assert changed == (name != "identity"), name
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_each_image_gets_its_own_operations_in_order(monkeypatch, backend):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_each_image_gets_its_own_operations_in_order(platform):
     number = operations.NAMES.index
     images = jnp.asarray(np.stack(pictures()[:3] * 2))
     chosen = jnp.array([[number("invert"), number("solarize")], [number("solarize"), number("invert")]] * 3)
     magnitudes = jnp.array([[0, 100], [100, 0]] * 3)
-    found = operations.apply_each(images, chosen, magnitudes)
+    with target.tracing_for(platform):
+        found = operations.apply_each(images, chosen, magnitudes)
     for image, result, names in zip(images, found, [("invert", "solarize"), ("solarize", "invert")] * 3):
         expected = image
         for name in names:

@@ -1,0 +1,32 @@
+"""The platform that a program is traced for, where a choice cannot wait until the program is lowered.
+
+`jax.lax.platform_dependent` chooses between formulations when a program is lowered, and is what to use where both have
+the same arguments and results. Where they have not, the choice is made here, so that a machine without a GPU can
+trace, and compile, the program of one.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import jax
+
+_traced_for: str | None = None
+
+
+def is_cpu() -> bool:
+    """Whether what is traced now will run on a CPU: JAX's own platform, but inside of `tracing_for`."""
+    return (_traced_for or jax.default_backend()) == "cpu"
+
+
+@contextlib.contextmanager
+def tracing_for(platform: str) -> Iterator[None]:
+    """A block in which programs are traced for "cuda" or "tpu" whatever this machine has.
+
+    JAX keeps traces: a process that traced something for its own platform must not trace it again for another.
+    """
+    global _traced_for
+    before, _traced_for = _traced_for, platform
+    try:
+        yield
+    finally:
+        _traced_for = before
