@@ -18,6 +18,7 @@ from effnet_jax.cam.explainer import Explainer
 from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.errors import UserError
 from effnet_jax.inference import predictions
+from tests import forked
 from tests.checkpoints import LABELS, write_checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -142,9 +143,8 @@ def test_only_bad_files(net, pictures):
     assert predictions.failures(found) and predictions.as_table(found) == ""
 
 
-def run(*arguments, **options):
-    command = [sys.executable, ROOT / "scripts/predict.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+def run(*arguments):
+    return forked.run("scripts/predict.py", *arguments, with_jax=True)
 
 
 def test_in_a_bare_environment(folder, tmp_path):
@@ -155,7 +155,8 @@ def test_in_a_bare_environment(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run %d b%20c")
     environment = {"HOME": "/dev/null/none", "PATH": "", "LC_ALL": "C", "JAX_PLATFORMS": "cpu", "PYTHONUTF8": "0"}
     environment |= {"PYTHONCOERCECLOCALE": "0"}
-    done = run(tmp_path / "run %d b%20c", place, encoding="utf-8", env=environment)
+    command = [sys.executable, ROOT / "scripts/predict.py", tmp_path / "run %d b%20c", place]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert "kätzchen %s.png" in done.stdout and "Traceback" not in done.stderr
 
