@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MOST_SECONDS = 300  # after which a process is killed
+MOST_SECONDS = 900  # after which a process is killed; beside other work some take minutes
 FIRST = ("absl.logging", "ml_collections.config_flags", "effnet_jax.cli", "effnet_jax.programs")
 HEAVY = (
     "effnet_jax.training.loop", "effnet_jax.evaluation.checkpoint", "effnet_jax.cam.session", "effnet_jax.inference",
@@ -78,6 +78,10 @@ class Process:
         if self.returncode is None:
             self.returncode = _ask(self._with_jax, [self.pid, options])
         return self.returncode
+
+    def said(self) -> str:
+        """Its standard output so far."""
+        return self._files[0].read_text() if self._files[0].exists() else ""
 
     def communicate(self) -> tuple[str, str]:
         self.wait()

@@ -3,12 +3,9 @@
 import functools
 import importlib
 import json
-import os
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,14 +13,18 @@ from PIL import Image
 
 import effnet_jax
 from effnet_jax import config
+from tests import forked
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 MADE_BY_THE_SITE = ("options.md", "programs.md")
-# Runs the Python of several pages, each in a namespace of its own, and says where one begins.
+# Runs the Python of several pages, each in a namespace of its own, and says where one begins. New networks are slivers.
 RUN = """
-import sys, json
+import sys, json, effnet_jax
+whole = effnet_jax.create_model
+sliver = {"width_multiplier": 0.25, "depth_multiplier": 0.25}
+effnet_jax.create_model = lambda *args, **options: whole(*args, **sliver | options)
 for page, source in json.load(open(sys.argv[1])):
     print("===", page, flush=True)
     exec(compile(source, page, "exec"), {"__name__": "__main__"})
@@ -52,8 +53,7 @@ def program_of(words):
 
 @functools.cache
 def help_of(program):
-    command = [sys.executable, ROOT / "scripts" / f"{program}.py", "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return forked.run(f"scripts/{program}.py", "--help").stdout
 
 
 @functools.cache
@@ -90,10 +90,7 @@ def test_the_python_runs_and_prints_what_the_readme_says(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     for name in ("cat.jpg", "dog.png"):
         Image.fromarray(noise).save(tmp_path / name)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, "pages.json"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=600, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = forked.run("-c", RUN, "pages.json", with_jax=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     printed = dict(part.split("\n", 1) for part in done.stdout.split("=== ")[1:])
     said = blocks(ROOT / "README.md", "text")[0]

@@ -86,7 +86,7 @@ def _text_and_default(flag: flags.Flag, program: Program) -> str:
     default = flag.default
     if flag.name == CONFIG and program.config:
         default = config_files.shown(program.config)
-    if flag.boolean:
+    if flag.boolean and default is not None:  # else the text says what follows
         default = "on" if default else "off"
     elif isinstance(default, float):
         default = f"{default:g}"

@@ -3,8 +3,6 @@
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 import types
 
 import jax.numpy as jnp
@@ -16,9 +14,8 @@ from effnet_jax.cam import drawing, evaluation, pictures, session
 from effnet_jax.cam.wishes import Wish, find_class
 from effnet_jax.errors import UserError
 from effnet_jax.process import lock, memory
+from tests import forked
 from tests.checkpoints import LABELS, exhausted
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -53,8 +50,7 @@ def request(checkpoint, output, **changes):
 
 
 def command(*arguments):
-    line = [sys.executable, ROOT / "scripts/cam.py", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=600)
+    return forked.run("scripts/cam.py", *arguments, with_jax=True)
 
 
 def test_the_command(run_folder, folder):

@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import effnet_jax
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
+from tests import forked
 from tests.checkpoints import LABELS, write_checkpoint
 from tests.well_conditioned import well_conditioned
 
@@ -92,8 +91,8 @@ def test_with_preprocessing_it_takes_images_as_they_are(size, crop_fraction, tmp
 
 def test_the_program_writes_it_with_its_class_names(tmp_path):
     write_checkpoint(tmp_path / "run", resolution=32)
-    command = [sys.executable, "scripts/export.py", tmp_path / "run", "--to=onnx", f"--output={tmp_path / 'm.onnx'}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    command = ("scripts/export.py", tmp_path / "run", "--to=onnx", f"--output={tmp_path / 'm.onnx'}")
+    done = forked.run(*command, with_jax=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "float32 [N, 3, 32, 32] -> float32 [N, 5] probabilities"
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "m.onnx").metadata_props}

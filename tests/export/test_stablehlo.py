@@ -10,6 +10,7 @@ import pytest
 import effnet_jax
 from effnet_jax.errors import UserError
 from effnet_jax.export import stablehlo
+from tests import forked
 
 pytest.importorskip("flatbuffers")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -25,8 +26,8 @@ print(sorted({m.split(".")[0] for m in sys.modules} & {"effnet_jax", "flax", "op
 
 def test_the_file_predicts_what_the_model_does(small_checkpoint, tmp_path):
     path = tmp_path / "out/model.stablehlo"
-    command = [sys.executable, ROOT / "scripts/export.py", f"--checkpoint={small_checkpoint}", f"--output={path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command = ("scripts/export.py", f"--checkpoint={small_checkpoint}", f"--output={path}")
+    done = forked.run(*command, with_jax=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(path)
 

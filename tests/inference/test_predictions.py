@@ -19,6 +19,7 @@ from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.errors import UserError
 from effnet_jax.inference import predictions
 from effnet_jax.process import memory
+from tests import forked
 from tests.checkpoints import LABELS, exhausted, write_checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -149,9 +150,8 @@ def test_too_little_memory_says_what_needs_less(net, pictures, monkeypatch):
         predictions.records(net, good(pictures), top_k=1, batch_size=4)
 
 
-def run(*arguments, **options):
-    command = [sys.executable, ROOT / "scripts/predict.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+def run(*arguments):
+    return forked.run("scripts/predict.py", *arguments, with_jax=True)
 
 
 def test_in_a_bare_environment(folder, tmp_path):
@@ -162,7 +162,8 @@ def test_in_a_bare_environment(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run %d b%20c")
     environment = {"HOME": "/dev/null/none", "PATH": "", "LC_ALL": "C", "JAX_PLATFORMS": "cpu", "PYTHONUTF8": "0"}
     environment |= {"PYTHONCOERCECLOCALE": "0"}
-    done = run(tmp_path / "run %d b%20c", place, encoding="utf-8", env=environment)
+    command = [sys.executable, ROOT / "scripts/predict.py", tmp_path / "run %d b%20c", place]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert "kätzchen %s.png" in done.stdout and "Traceback" not in done.stderr
 

@@ -3,9 +3,7 @@
 import hashlib
 import http.server
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import threading
 
@@ -18,6 +16,7 @@ from effnet_jax.errors import UserError
 from effnet_jax.pretrained import hub
 from effnet_jax.training import checkpoint
 from effnet_jax.training.transfer import Origin
+from tests import forked
 from tests.pretrained import golden, hub_cache
 from tests.pretrained.hub_cache import COMMIT, NAME
 from tests.pretrained.test_importer import tensors_of
@@ -37,9 +36,8 @@ def cache(tmp_path, monkeypatch):
 
 def run(code_or_script, *arguments, **environment):
     """Runs a script of the project, or Python code, in a process of its own, as the client reads its settings once."""
-    command = [sys.executable, *(["-c"] if not str(code_or_script).endswith(".py") else []), code_or_script, *arguments]
-    variables = os.environ | environment
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, env=variables, cwd=ROOT)
+    kind = () if str(code_or_script).endswith(".py") else ("-c",)
+    return forked.run(*kind, code_or_script, *arguments, with_jax=True, environment=environment)
 
 
 def test_a_name_brings_the_model_and_how_it_sees_an_image(cache):
@@ -160,10 +158,10 @@ def test_predict_names_the_class(tmp_path):
     hub_cache.lay_out(tmp_path / "home/hub", name, tensors=golden.weights() | head)
     Image.new("RGB", (80, 70), "white").save(tmp_path / "picture.png")
     settings = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    done = run(ROOT / "scripts/predict.py", "--checkpoint", name, tmp_path / "picture.png", "--top_k=1", **settings)
+    done = run("scripts/predict.py", "--checkpoint", name, tmp_path / "picture.png", "--top_k=1", **settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("%")[1].strip() == "giant panda"
-    refused = run(ROOT / "scripts/predict.py", NAME, tmp_path / "picture.png", **settings)
+    refused = run("scripts/predict.py", NAME, tmp_path / "picture.png", **settings)
     assert refused.returncode == 2
     assert "put config.json and model.safetensors of" in refused.stderr.splitlines()[-1]
 

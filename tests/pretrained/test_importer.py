@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -18,6 +16,7 @@ from effnet_jax.inference import writing
 from effnet_jax.pretrained import importer, keras, labels
 from effnet_jax.pretrained.registry import SOURCES
 from effnet_jax.pretrained.variables import variables
+from tests import forked
 from tests.pretrained.files import write_keras2, write_keras3, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -227,8 +226,7 @@ def test_class_names_of_a_file_that_windows_wrote(tmp_path):
 
 def test_the_command(weight_file, tmp_path):
     def run(*arguments):
-        command = [sys.executable, ROOT / "scripts/import_weights.py", "--from=timm", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return forked.run("scripts/import_weights.py", "--from=timm", *arguments, with_jax=True)
 
     refused = run(f"--weights={weight_file}", "--model=efficientnet_b1", f"--output={tmp_path / 'out'}")
     assert refused.returncode == 2

@@ -2,30 +2,31 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from effnet_jax.search import storage
+from tests import forked
 from tests.search import studies
-from tests.search.test_runner import EXPECTED, ROOT, run, summary
+from tests.search.test_runner import EXPECTED, run, summary
 
 
 def test_eight_workers_on_an_empty_folder_a_kill_and_a_full_disk(tmp_path, monkeypatch):
     code = f"from tests.search import studies; studies.crowd({str(tmp_path)!r}, 8, 0.5)"
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    parent = forked.Process("-c", code, with_jax=True)
     begun = tmp_path / "runs/a_seed0/starts"
     while not (begun.exists() and begun.read_text().strip()):
         assert parent.poll() is None
         time.sleep(0.01)
     os.kill(int(begun.read_text().split()[0]), signal.SIGKILL)
     (tmp_path / studies.FULL).touch()
-    told = next((line for line in parent.stdout if "database or disk is full" in line), None)
+    while "database or disk is full" not in parent.said():
+        assert parent.poll() is None
+        time.sleep(0.01)
     (tmp_path / studies.FULL).unlink()
-    out, _ = parent.communicate(timeout=300)
-    assert told is not None and out.splitlines()[-1].split() == ["-9", *"0" * 7]
+    out, _ = parent.communicate()
+    assert out.splitlines()[-1].split() == ["-9", *"0" * 7]
     trained = {name: len((tmp_path / f"runs/{name}_seed0/starts").read_text().split()) for name in studies.CROWD}
     assert trained == dict.fromkeys(studies.CROWD, 1) | {"a": 2}, "twice only where a worker was killed"
     complete = [(f"{name}_seed0", "complete", studies.accuracy(name), "") for name in studies.CROWD]

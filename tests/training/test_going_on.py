@@ -1,5 +1,7 @@
 """A run that trains for longer than it was to, begins where another one is, or is traced."""
 
+import contextlib
+import io
 import json
 import shutil
 
@@ -8,18 +10,13 @@ import numpy as np
 import pytest
 
 from effnet_jax import config as config_lib
-from effnet_jax.architecture import scaling
 from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.training import checkpoint, loop
 from effnet_jax.training.loop import train_and_evaluate
-from tests.short import tiny_config, two_blocks
+from tests.short import networks_of, tiny_config, two_blocks
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scaling, "round_repeats", two_blocks)
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
+short_networks = networks_of(two_blocks)
 
 
 def config_of(steps, **optimizer):
@@ -38,6 +35,15 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def longer(finished, tmp_path_factory):
+    """It, after it went on to 9 steps, and what was said then."""
+    folder, said = copy_of(finished, tmp_path_factory.mktemp("longer")), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        train_and_evaluate(config_of(9), folder)
+    return folder, said.getvalue()
+
+
 def copy_of(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "run")
 
@@ -51,12 +57,11 @@ def weights_at(folder, step, which="raw"):
     return checkpoint.load(folder / f"checkpoints/{step}", which).variables
 
 
-def test_a_finished_run_that_trains_for_longer_ends_as_one_of_that_length(finished, tmp_path, capsys):
-    folder = copy_of(finished, tmp_path)
-    results = train_and_evaluate(config_of(9), folder)
+def test_a_finished_run_that_trains_for_longer_ends_as_one_of_that_length(longer, tmp_path):
+    folder, said = longer
+    results = json.loads((folder / "results.json").read_text())
     assert results["steps"] == 9 and results["history"] == ["step 6: num_train_steps: 6 -> 9"]
     assert json.loads((folder / "config.json").read_text())["num_train_steps"] == 9
-    said = capsys.readouterr().out
     assert "went on   at step 6: num_train_steps: 6 -> 9" in said
     assert "schedule  exponential: learning rate" in said and "at the last, step 9" in said
     straight = train_and_evaluate(config_of(9), tmp_path / "straight")
@@ -85,7 +90,7 @@ def test_what_a_run_may_change_on_its_way(key):
     assert config_lib.changed_mathematics(stored, other) == ["optimizer.learning_rate: 0.016 -> 1.0"]
 
 
-def test_another_run_begins_where_one_is_and_then_stands_on_its_own(finished, tmp_path, capsys):
+def test_another_run_begins_where_one_is_and_then_stands_on_its_own(finished, longer, tmp_path, capsys):
     config = config_of(9, learning_rate=0.5)
     results = train_and_evaluate(config, tmp_path / "b", resume_from=finished)
     assert results["steps"] == 9 and results["history"] == [f"step 6 of {finished}"]
@@ -94,10 +99,8 @@ def test_another_run_begins_where_one_is_and_then_stands_on_its_own(finished, tm
     assert min(steps) > 6
 
     # Only the learning rate differs, so the first update moves the weights in the same direction, and further.
-    theirs = train_and_evaluate(config_of(9), tmp_path / "c", resume_from=finished)
-    assert theirs["history"] == results["history"]
     start, near, far = (weights_at(folder, step) for folder, step in
-                        ((finished, 6), (tmp_path / "c", 9), (tmp_path / "b", 9)))  # fmt: skip
+                        ((finished, 6), (longer[0], 9), (tmp_path / "b", 9)))  # fmt: skip
     assert 0 < distance(start, near) < distance(start, far)
 
 
