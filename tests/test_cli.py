@@ -34,7 +34,8 @@ QUICKSTART = ("--config", "configs/quickstart.py")
     [
         (["--config.optimiser.name=sgd"], "did you mean 'optimizer.name'"),
         (["--config.batch_sizes=3"], "did you mean 'batch_size'"),
-        (["--config.batch_size=many"], "batch_size"),
+        (["--config.batch_size=many"], "--config.batch_size must be a number, not 'many'"),
+        (["--config.optimizer.learning_rate=fast"], "--config.optimizer.learning_rate must be a number, not 'fast'"),
         (["--config.batch_size=-4"], "batch_size"),
         (["--config.model.name=efficientnet-b0"], "write 'efficientnet_b0', with padding='SAME'"),
         (["--config.dataset.name=digit"], "did you mean 'digits'"),
@@ -100,6 +101,15 @@ def test_what_ends_any_program_in_one_line(error, line, capsys):
         exits.execute(main)
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith(line) and said.count("\n") == 1
+
+
+def test_ctrl_c_is_no_traceback(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        exits.execute(main)
+    assert ended.value.code == 130 and capsys.readouterr().err == "error: stopped by Ctrl-C\n"
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():

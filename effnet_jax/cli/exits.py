@@ -12,6 +12,7 @@ from effnet_jax.errors import RunInterrupted, UserError
 from effnet_jax.process import memory
 
 EXIT_OK, EXIT_SOME_INPUTS_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_STOPPED = 130  # as shells have it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -29,6 +30,9 @@ def execute(main: Callable[[], int | None]) -> NoReturn:
     except RunInterrupted as stopped:
         print(stopped)
         code = EXIT_OK
+    except KeyboardInterrupt:  # where a program does not save first, as a training does
+        _complain("stopped by Ctrl-C")
+        code = EXIT_STOPPED
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK

@@ -16,6 +16,9 @@ from effnet_jax.errors import UserError, did_you_mean
 
 _CONFIG = re.compile(rf"--?{CONFIG}")
 _NO_VALUE = re.compile(r"Missing value for flag -*(\w+)")  # absl's words
+_NO_NUMBER = re.compile(
+    r"flag (--[\w.]+)=(.*): (?:invalid literal for int|could not convert string to float)"
+)  # Python's
 _UNSET = "none"
 _OVERRIDE = re.compile(rf"--?(?:no)?{CONFIG}\.(.+)")
 
@@ -51,6 +54,8 @@ def parse(name: str, program: Program, argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         if match := _NO_VALUE.match(str(error)):
             raise UserError(f"--{match[1]} is given without a value: {_as_phrase(page.text_of(match[1]))}") from error
+        if match := _NO_NUMBER.match(str(error)):
+            raise UserError(f"{match[1]} must be a number, not {match[2]!r}") from error
         raise
     except (KeyError, AttributeError) as error:  # ml_collections: an override of a key that is not there
         _check_overrides(given)

@@ -27,7 +27,9 @@ def main(arguments: list[str]) -> int:
 
     paths = find_images(arguments)
     found = predictions.records(classifier.load(CHECKPOINT.value), paths, TOP_K.value, BATCH_SIZE.value)
-    print(json.dumps(found, indent=2) if JSON.value else predictions.as_table(found))
+    said = json.dumps(found, indent=2) if JSON.value else predictions.as_table(found)
+    if said:  # nothing where no image could be read
+        print(said)
     failures = predictions.failures(found)
     if failures:
         print(*failures, f"{len(failures)} of {len(found)} images were skipped", sep="\n", file=sys.stderr)
