@@ -20,6 +20,7 @@ from effnet_jax.errors import UserError
 
 _MAX_MESSAGE_BYTES = 2000
 _FAILURE, _BEATS, _LISTENING_SECONDS = "effnet_jax/failure", "effnet_jax/beats/", 1.0
+_LEFT = "left"
 SILENT_SECONDS = 30.0  # after which a process is taken for dead
 
 
@@ -156,6 +157,7 @@ def failing_together(end: Callable[[str], NoReturn]) -> Iterator[None]:
     finally:  # no thread may be in JAX when Python ends
         over.set()
         listener.join()
+        pulse.leave()
 
 
 class _Pulse:
@@ -172,9 +174,8 @@ class _Pulse:
     def message(self) -> str | None:
         """Beats; returns why all must end, where they must."""
         self._count += 1
-        me = f"process {jax.process_index()} (number {os.getpid()} on {platform.node()})"
         try:
-            self._client.key_value_set(f"{_BEATS}{jax.process_index()}", f"{self._count} {me}", allow_overwrite=True)
+            self._write(f"{self._count} process {jax.process_index()} (number {os.getpid()} on {platform.node()})")
             self._reached = time.monotonic()
             if is_first() and (dead := self._dead()):
                 self._client.key_value_set(_FAILURE, _gone(dead), allow_overwrite=True)
@@ -182,9 +183,19 @@ class _Pulse:
         except jax.errors.JaxRuntimeError:  # nothing is there, or nobody
             return _gone("process 0") if time.monotonic() - self._reached > SILENT_SECONDS else None
 
+    def leave(self) -> None:
+        """Says that no more beats come: process 0 may have something to write after the others have ended."""
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            self._write(_LEFT)
+
+    def _write(self, beat: str) -> None:
+        self._client.key_value_set(f"{_BEATS}{jax.process_index()}", beat, allow_overwrite=True)
+
     def _dead(self) -> str | None:
         now = time.monotonic()
         for key, beat in self._client.key_value_dir_get(_BEATS):
+            if beat == _LEFT:
+                continue
             if key not in self._seen or self._seen[key][0] != beat:
                 self._seen[key] = (beat, now)
             elif now - self._seen[key][1] > SILENT_SECONDS:

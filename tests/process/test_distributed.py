@@ -2,6 +2,7 @@
 
 import socket
 
+import jax
 import pytest
 
 from effnet_jax.errors import UserError
@@ -50,3 +51,66 @@ def test_one_process_alone_agrees_with_itself():
         raise UserError("mine")
     with distributed.agreed():
         pass
+
+
+class Store:
+    """JAX's store of keys, as a client sees it."""
+
+    def __init__(self):
+        self.values, self.is_there = {}, True
+
+    def key_value_set(self, key, value, allow_overwrite):
+        assert allow_overwrite
+        if not self.is_there:
+            raise jax.errors.JaxRuntimeError("UNAVAILABLE")
+        self.values[key] = value
+
+    def key_value_try_get(self, key):
+        if not self.is_there or key not in self.values:
+            raise jax.errors.JaxRuntimeError("NOT_FOUND")
+        return self.values[key]
+
+    def key_value_dir_get(self, prefix):
+        return [entry for entry in self.values.items() if entry[0].startswith(prefix)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(distributed.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_process_that_no_longer_beats_is_dead_and_one_that_has_left_is_not(clock, monkeypatch):
+    store, pulses = Store(), {}
+    for number in range(3):
+        pulses[number] = distributed._Pulse(store)
+
+    def beat(number):
+        monkeypatch.setattr(jax, "process_index", lambda: number)
+        return pulses[number].message()
+
+    assert [beat(number) for number in (0, 1, 2)] == [None] * 3
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    pulses[1].leave()
+    assert beat(0) is None
+    clock[0] = distributed.SILENT_SECONDS - 1
+    assert beat(2) is None and beat(0) is None
+    clock[0] = 2 * distributed.SILENT_SECONDS - 2
+    assert beat(0) is None, "process 2 has beaten within that time, and process 1 has ended well"
+    clock[0] = 3 * distributed.SILENT_SECONDS
+    told = beat(0)
+    assert told.startswith("process 2 (number ") and "goes on from the last checkpoint" in told
+    assert beat(1) == told, "the others read what process 0 has found"
+
+
+def test_where_the_store_is_gone_process_0_is(clock):
+    store = Store()
+    pulse = distributed._Pulse(store)
+    assert pulse.message() is None
+    store.is_there = False
+    clock[0] = distributed.SILENT_SECONDS
+    assert pulse.message() is None
+    clock[0] += 1
+    assert pulse.message().startswith("process 0 has shown no sign of life")
+    pulse.leave()  # has nobody to tell
