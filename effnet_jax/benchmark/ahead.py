@@ -39,8 +39,6 @@ runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 }
-
-
 SMALL = 2_000_000  # bytes: a GPU moves fewer in less time than it takes to start a kernel
 
 
@@ -72,7 +70,7 @@ def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> jax.st
     """
     # What is chosen by trying needs the GPU.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
-    described = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=TARGETS[accelerator])
+    described = topologies.get_topology_desc(platform=PLATFORM, topology="1x1x1", target_config=TARGETS[accelerator])
     mesh = sharding.data_mesh(described.devices)
     with config.unlocked():
         config.steps_per_dispatch = 1  # a loop of several is counted as one operation

@@ -16,9 +16,8 @@ from effnet_jax.errors import UserError, did_you_mean
 
 _CONFIG = re.compile(rf"--?{CONFIG}")
 _NO_VALUE = re.compile(r"Missing value for flag -*(\w+)")  # absl's words
-_NO_NUMBER = re.compile(
-    r"flag (--[\w.]+)=(.*): (?:invalid literal for int|could not convert string to float)"
-)  # Python's
+# Python's words.
+_NO_NUMBER = re.compile(r"flag (--[\w.]+)=(.*): (?:invalid literal for int|could not convert string to float)")
 _UNSET = "none"
 _OVERRIDE = re.compile(rf"--?(?:no)?{CONFIG}\.(.+)")
 
