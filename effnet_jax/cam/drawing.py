@@ -92,7 +92,7 @@ def save(pixels: np.ndarray, path: pathlib.Path) -> None:
 
 
 def sheet(heading: Sequence[str], strips: Sequence[Sequence[Tile]]) -> np.ndarray:
-    """Draws a contact sheet.
+    """Draws a contact sheet; the scale of the colours stands at its foot.
 
     Args:
       heading: a line for each column of a strip.
@@ -103,31 +103,49 @@ def sheet(heading: Sequence[str], strips: Sequence[Sequence[Tile]]) -> np.ndarra
     """
     columns = len(heading)
     lines = max(len(tile.caption) for strip in strips for tile in strip)
-    width, height = columns * (TILE + GAP) + 2 * GAP, TILE + lines * LINE + GAP
+    width = columns * (TILE + GAP) + 2 * GAP
     across = min(len(strips), max(1, SHEET_WIDTH // width))
-    rows = -(-len(strips) // across)
-    canvas = Image.new("RGB", (across * width, rows * height + LINE + 3 * GAP), "white")
+    rows = [strips[start : start + across] for start in range(0, len(strips), across)]
+    pictures = [max(_size(tile.picture)[1] for strip in row for tile in strip) for row in rows]
+    below = lines * LINE + GAP  # the captions
+    foot = LINE + 2 * GAP + sum(pictures) + len(rows) * below
+    canvas = Image.new("RGB", (across * width, foot + LINE + 2 * GAP), "white")
     draw, font = ImageDraw.Draw(canvas), _font(11)
     for strip in range(across):
         for column, text in enumerate(heading):
             x = strip * width + GAP + column * (TILE + GAP)
             draw.text((x, GAP), _fitted(text, _font(11, bold=True)), "black", _font(11, bold=True))
-    for index, strip in enumerate(strips):
-        x0, y = (index % across) * width + GAP, (index // across) * height + LINE + 2 * GAP
-        for column, tile in enumerate(strip):
-            x = x0 + column * (TILE + GAP)
-            _paste(canvas, tile.picture, x, y)
-            for line, text in enumerate(tile.caption):
-                draw.text((x, y + TILE + line * LINE), _fitted(text, font), "black", font)
+    top = LINE + 2 * GAP
+    for row, height in zip(rows, pictures):
+        for index, strip in enumerate(row):
+            for column, tile in enumerate(strip):
+                x = index * width + GAP + column * (TILE + GAP)
+                size = _size(tile.picture)
+                shown = Image.fromarray(tile.picture).resize(size, Image.LANCZOS)
+                canvas.paste(shown, (x, top + height - size[1]))  # its lower edge is where the caption is
+                for line, text in enumerate(tile.caption):
+                    draw.text((x, top + height + line * LINE), _fitted(text, font), "black", font)
+        top += height + below
+    _scale(canvas, GAP, foot)
     return np.asarray(canvas)
 
 
-def _paste(canvas: Image.Image, pixels: np.ndarray, x: int, y: int) -> None:
-    """Fits a picture into a tile, against its lower edge, where the caption is."""
+def _size(pixels: np.ndarray) -> tuple[int, int]:
+    """Returns width and height of a picture uint8 [H, W, 3] that fills a tile."""
     height, width = pixels.shape[:2]
     scale = TILE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas.paste(Image.fromarray(pixels).resize(size, Image.LANCZOS), (x, y + TILE - size[1]))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _scale(canvas: Image.Image, x: int, y: int) -> None:
+    """Draws the colours of a map with what they mean; they overlay a picture, so they look paler there."""
+    draw, font = ImageDraw.Draw(canvas), _font(11)
+    bar = matplotlib.colormaps[COLOUR_MAP](np.linspace(0, 1, TILE))[None, :, :3].repeat(LINE - 3, axis=0)
+    left, right = "no evidence", "strongest evidence in a map for the class under it"
+    draw.text((x, y), left, "black", font)
+    start = x + int(font.getlength(left)) + GAP
+    canvas.paste(Image.fromarray(np.rint(255 * bar).astype(np.uint8)), (start, y + 1))
+    draw.text((start + TILE + GAP, y), right, "black", font)
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:

@@ -6,6 +6,7 @@ import shutil
 import types
 
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -187,6 +188,20 @@ def test_a_sheet_holds_every_tile():
     area = drawing.TILE**2
     for colour in ((255, 0, 0), (0, 0, 255)):
         assert 7 * area * 0.99 < (sheet == colour).all(-1).sum() <= 7 * area
+
+
+def test_a_sheet_of_wide_pictures_has_no_empty_band_and_ends_with_the_scale_of_its_colours():
+    red = np.full((20, 80, 3), (255, 0, 0), np.uint8)
+    heights = {}
+    for count in (1, 2):
+        sheet = drawing.sheet(["image"] * 9, [[drawing.Tile(red, ("name",))] * 9] * count)
+        heights[count] = len(sheet)
+        assert ((sheet == (255, 0, 0)).all(-1).any(1)).sum() == count * drawing.TILE // 4
+    assert heights[2] - heights[1] == drawing.TILE // 4 + drawing.LINE + drawing.GAP
+    foot = sheet[-drawing.LINE - 2 * drawing.GAP :].reshape(-1, 3)
+    for value in (0.0, 1.0):
+        colour = np.rint(255 * np.array(matplotlib.colormaps[drawing.COLOUR_MAP](value)[:3]))
+        assert (foot == colour).all(-1).any()
 
 
 def test_wishes():
