@@ -2,24 +2,29 @@
 
 What tests share, so that the suite is fast:
 
-- compiled programs: all processes of a session, workers and those that tests start, keep them in one folder;
+- compiled programs: all processes, workers and those that tests start, keep them in one folder, also for the next time;
 - here: `tiny_config`, `small_checkpoint` and `no_pictures`; further ones in the `conftest.py` of a folder;
 - `tests/short.py`: networks of few blocks; `tests/checkpoints.py`: a checkpoint of one;
 - `tests/search/studies.py`: runs that are pretended;
 - `tests/forked.py`: runs a program in a process of its own that starts in milliseconds.
 """
 
+import contextlib
 import gc
 import os
 import pathlib
+import platform
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from effnet_jax.process import xla_flags
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Set before anything imports JAX: it reads these once.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -30,23 +35,25 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 if "XLA_FLAGS" not in os.environ:
     xla_flags.add({"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"})
 # One folder of compiled programs for this process and those that inherit the variable: the workers of pytest-xdist and
-# whatever tests start. It goes with the session.
-OWNS_COMPILED = "JAX_COMPILATION_CACHE_DIR" not in os.environ
-if OWNS_COMPILED:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+# whatever tests start. It stays for the next session, which compiles only what has changed: the name of a program is a
+# digest of it, of XLA's version and flags. A processor with other instructions might not run them.
+MOST_KEPT = 1 << 30  # bytes
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    PROCESSOR = platform.processor()
+    with contextlib.suppress(OSError, StopIteration):  # Linux
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        PROCESSOR = next(line for line in lines if line.startswith(("flags", "Features")))
+    COMPILED = ROOT / ".pytest_cache" / "compiled" / f"{zlib.crc32(PROCESSOR.encode()):08x}"
+    with contextlib.suppress(FileNotFoundError):
+        if sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_KEPT:
+            shutil.rmtree(COMPILED, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 gc.set_threshold(20_000, 10, 10)  # as `runtime.prepare_process` does
 
 # No test asserts a time.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def pytest_unconfigure() -> None:
-    if OWNS_COMPILED:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
