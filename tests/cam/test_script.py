@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effnet_jax.cam import drawing, evaluation, pictures, session
+from effnet_jax.cam import drawing, evaluation, faithfulness, pictures, session
 from effnet_jax.cam.wishes import Wish, find_class
 from effnet_jax.errors import UserError
 from effnet_jax.process import lock, memory
@@ -26,6 +26,13 @@ def folder(tmp_path):
         Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(tmp_path / f"{index}.png")
     (tmp_path / "1_empty.jpg").write_bytes(b"")
     return tmp_path
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Each measure runs the network a few times, not 60: what comes of it is for test_faithfulness.py."""
+    monkeypatch.setattr(faithfulness, "STEPS", 2)
+    monkeypatch.setattr(faithfulness, "FRACTIONS", (0.5,))
 
 
 def request(checkpoint, output, **changes):
@@ -77,7 +84,7 @@ def test_the_command(run_folder, folder):
     assert first["probability"] >= second["probability"] and first["target"] == first["prediction"]
 
 
-def test_several_checkpoints_and_faithfulness(run_folder, folder):
+def test_several_checkpoints_and_faithfulness(run_folder, folder, few_steps):
     other = folder / "other" / "run"
     shutil.copytree(run_folder, other)
     result = session.run(
@@ -99,7 +106,7 @@ def test_several_checkpoints_and_faithfulness(run_folder, folder):
     assert record["faithfulness"][names[0]] == record["faithfulness"]["other_run"], "the same weights"
 
 
-def test_the_random_control_is_as_fine_as_the_maps(run_folder, folder):
+def test_the_random_control_is_as_fine_as_the_maps(run_folder, folder, few_steps):
     """A coarse random map keeps whole objects, a fine one does not: figures of different grids say nothing."""
     explainer = session._load(request(run_folder, folder / "out"))[0]
     fine = explainer.map_size("stem")
