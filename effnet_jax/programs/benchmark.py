@@ -21,6 +21,7 @@ from absl import flags
 from effnet_jax import cli
 from effnet_jax.benchmark import counts, report, run
 from effnet_jax.benchmark.case import DTYPES, FOOTPRINTS, MODES, PEERS, SUITES, cases, check_names, check_peers
+from effnet_jax.errors import UserError
 from effnet_jax.process import atomic, invocation, runtime
 
 SECTIONS = ("steps", "startup", "memory", "footprint", "loop", "augment", "data", "operations", "depthwise")
@@ -63,6 +64,8 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
+    if CONFIG.value is not None and not COMPILE_FOR.value:
+        raise UserError("--config is for --compile_for h100; what is measured here follows from --model and --batch_size")
     if COMPILE_FOR.value:
         configs = counts.default_steps() if CONFIG.value is None else [cli.loaded(CONFIG)]
         rows = counts.count(configs, COMPILE_FOR.value, say)

@@ -19,7 +19,7 @@ def run(*arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--peers=nobody",), ("--mode=sleep",), ("--sections=all",), ("--batch_size=0",)],
+    [("--peers=nobody",), ("--mode=sleep",), ("--sections=all",), ("--batch_size=0",), ("--config=b0_cifar100",)],
 )
 def test_bad_input_is_one_line(arguments):
     done = run(*arguments)
