@@ -65,7 +65,7 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     if CONFIG.value is not None and not COMPILE_FOR.value:
-        raise UserError("--config is for --compile_for h100; what is measured here follows from --model and --batch_size")
+        raise UserError("--config is for --compile_for h100; what is measured here is said by --model and --batch_size")
     if COMPILE_FOR.value:
         configs = counts.default_steps() if CONFIG.value is None else [cli.loaded(CONFIG)]
         rows = counts.count(configs, COMPILE_FOR.value, say)
