@@ -107,27 +107,29 @@ def sheet(heading: Sequence[str], strips: Sequence[Sequence[Tile]]) -> np.ndarra
     across = min(len(strips), max(1, SHEET_WIDTH // width))
     rows = [strips[start : start + across] for start in range(0, len(strips), across)]
     pictures = [max(_size(tile.picture)[1] for strip in row for tile in strip) for row in rows]
-    below = lines * LINE + GAP  # the captions
-    foot = LINE + 2 * GAP + sum(pictures) + len(rows) * below
-    canvas = Image.new("RGB", (across * width, foot + LINE + 2 * GAP), "white")
-    draw, font = ImageDraw.Draw(canvas), _font(11)
+    line, below = LINE + 2 * GAP, lines * LINE + GAP  # of heading and scale; of the captions
+    canvas = Image.new("RGB", (across * width, sum(pictures) + len(rows) * below + 2 * line), "white")
+    draw, bold = ImageDraw.Draw(canvas), _font(11, bold=True)
     for strip in range(across):
         for column, text in enumerate(heading):
-            x = strip * width + GAP + column * (TILE + GAP)
-            draw.text((x, GAP), _fitted(text, _font(11, bold=True)), "black", _font(11, bold=True))
-    top = LINE + 2 * GAP
+            draw.text((strip * width + GAP + column * (TILE + GAP), GAP), _fitted(text, bold), "black", bold)
+    top = line
     for row, height in zip(rows, pictures):
         for index, strip in enumerate(row):
             for column, tile in enumerate(strip):
-                x = index * width + GAP + column * (TILE + GAP)
-                size = _size(tile.picture)
-                shown = Image.fromarray(tile.picture).resize(size, Image.LANCZOS)
-                canvas.paste(shown, (x, top + height - size[1]))  # its lower edge is where the caption is
-                for line, text in enumerate(tile.caption):
-                    draw.text((x, top + height + line * LINE), _fitted(text, font), "black", font)
+                _draw_tile(canvas, tile, index * width + GAP + column * (TILE + GAP), top + height)
         top += height + below
-    _scale(canvas, GAP, foot)
+    _draw_scale(canvas, GAP, top)
     return np.asarray(canvas)
+
+
+def _draw_tile(canvas: Image.Image, tile: Tile, x: int, y: int) -> None:
+    """Fits a picture into a tile, its lower edge at `y`, and writes the caption under it."""
+    size = _size(tile.picture)
+    canvas.paste(Image.fromarray(tile.picture).resize(size, Image.LANCZOS), (x, y - size[1]))
+    draw, font = ImageDraw.Draw(canvas), _font(11)
+    for line, text in enumerate(tile.caption):
+        draw.text((x, y + line * LINE), _fitted(text, font), "black", font)
 
 
 def _size(pixels: np.ndarray) -> tuple[int, int]:
@@ -137,7 +139,7 @@ def _size(pixels: np.ndarray) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _scale(canvas: Image.Image, x: int, y: int) -> None:
+def _draw_scale(canvas: Image.Image, x: int, y: int) -> None:
     """Draws the colours of a map with what they mean; they overlay a picture, so they look paler there."""
     draw, font = ImageDraw.Draw(canvas), _font(11)
     bar = matplotlib.colormaps[COLOUR_MAP](np.linspace(0, 1, TILE))[None, :, :3].repeat(LINE - 3, axis=0)
