@@ -85,7 +85,7 @@ parity: $(PEERS_INSTALLED)
 
 SUITE := $(if $(filter requirements.txt,$(REQUIREMENTS)),gpu,cpu)
 benchmark: $(PEERS_INSTALLED)
-	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers timm,timm-compile,keras,naive \
+	$(PEERS)/bin/python scripts/benchmark.py --suite $(SUITE) --peers timm,timm-compile,keras,naive,onnxruntime,openvino \
 		--output results/benchmark_$(SUITE).md
 
 $(GPU_COUNT_INSTALLED): requirements-cpu.txt requirements/gpu-count.txt

@@ -51,6 +51,23 @@ def _values(variable: Variable, rng: np.random.Generator) -> np.ndarray:
     return np.full(variable.shape, constant, np.float32)
 
 
+def with_statistics(variables: dict[str, Any]) -> dict[str, Any]:
+    """The same network with BatchNorms of which no number is 0 or 1, as after a training."""
+    rng = np.random.default_rng(1)
+    draw = {
+        "scale": lambda shape: rng.uniform(0.7, 1.5, shape),
+        "bias": lambda shape: rng.normal(0, 0.2, shape),
+        "mean": lambda shape: rng.normal(0, 0.3, shape),
+        "var": lambda shape: rng.uniform(0.5, 2, shape),
+    }
+
+    def drawn(path: Any, leaf: np.ndarray) -> np.ndarray:
+        is_norm = path[-2].key.endswith("bn")
+        return draw[path[-1].key](leaf.shape).astype(leaf.dtype) if is_norm else np.asarray(leaf)
+
+    return jax.tree_util.tree_map_with_path(drawn, variables)
+
+
 def exhausted(*_: Any) -> None:
     """In place of a function that computes: what JAX raises where memory runs out."""
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")

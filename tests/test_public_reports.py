@@ -29,7 +29,8 @@ def test_a_batch_gives_what_its_images_give_one_by_one(net, images):
     np.testing.assert_allclose(one_by_one, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
 
 
-def test_a_pass_in_training_mode_changes_no_later_answer(net, images):
+def test_a_pass_in_training_mode_changes_no_later_answer(small_checkpoint, images):
+    net = effnet_jax.load(small_checkpoint, fold=False)
     before = net.predict(images)
     key = {"dropout": jax.random.key(0), "stochastic_depth": jax.random.key(1)}
     _, moved = net.model.apply(net.variables, net.preprocess(images), train=True, rngs=key, mutable=["batch_stats"])

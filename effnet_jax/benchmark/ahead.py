@@ -1,11 +1,12 @@
-"""A training step compiled for a GPU that this machine has not, and what the compiler says of it.
+"""A training step compiled for accelerators that this machine has not, and what the compiler says of it.
 
-The compiler comes with JAX's CUDA plugin and runs on any machine once it is told what the GPU is like. It gives the
-program as it would run: which operations become one kernel, what each reads and writes, the memory of it all. It gives
-no times, and makes no choice that is made by trying.
+The compilers come with JAX's CUDA plugin and with libtpu, and run on any machine once they are told what the
+accelerator is like. They give the program as it would run: which operations become one kernel, what each reads and
+writes, the memory of it all, what chips exchange. They give no times, and make no choice that is made by trying.
 """
 
 import os
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import ml_collections
 from jax.experimental import topologies
 
 from effnet_jax.benchmark import traffic
+from effnet_jax.benchmark.accelerators import ACCELERATORS, Accelerator
 from effnet_jax.data.device import pipeline
 from effnet_jax.data.device.preprocess import Preprocess
 from effnet_jax.data.sets import registry
@@ -22,23 +24,7 @@ from effnet_jax.process import sharding, target
 from effnet_jax.training.plan import Plan
 from effnet_jax.training.program import Program
 
-PLATFORM = "cuda"
-# Data sheets in the form of XLA's GpuTargetConfigProto; that of the H100 SXM.
-TARGETS = {
-    "h100": """
-gpu_device_info {
-  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
-  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535
-  block_dim_limit_z: 65535 memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
-  device_memory_size: 84929347584 shared_memory_per_block_optin: 232448 cuda_compute_capability { major: 9 }
-  registers_per_core_limit: 65536 registers_per_block_limit: 65536
-}
-platform_name: "CUDA"
-dnn_version_info { major: 9 minor: 7 }
-runtime_version { major: 12 minor: 9 patch: 0 }
-device_description_str: "NVIDIA H100 80GB HBM3"
-"""
-}
+ALL_REDUCE = "all-reduce"
 SMALL = 2_000_000  # bytes: a GPU moves fewer in less time than it takes to start a kernel
 
 
@@ -46,8 +32,9 @@ def count(config: ml_collections.ConfigDict, accelerator: str) -> dict[str, int]
     """Returns what the compiler says of one training step; arguments as for `compiled_step`.
 
     Returns:
-      "kernels": operations of a step; "small": those of them that move less than `SMALL`; "bytes": read and written by
-      all of them; "fixed": memory in bytes of state and data; "peak": that and what the step needs beside.
+      Of each chip: "kernels": operations of a step; "small": those of them that move less than `SMALL`; "bytes": read
+      and written by all of them; "fixed": memory in bytes of state and data; "peak": that and what the step needs
+      beside; "all_reduces": sums over chips.
     """
     compiled = compiled_step(config, accelerator)
     memory, operations = compiled.memory_analysis(), traffic.operations(compiled.as_text())
@@ -56,6 +43,7 @@ def count(config: ml_collections.ConfigDict, accelerator: str) -> dict[str, int]
         "kernels": sum(operation.times for operation in operations),
         "small": sum(operation.times for operation in operations if operation.bytes < SMALL),
         "bytes": sum(operation.times * operation.bytes for operation in operations),
+        "all_reduces": sum(o.times for o in operations if o.kind.startswith(ALL_REDUCE)),
         "fixed": fixed,
         "peak": fixed + memory.temp_size_in_bytes,
     }
@@ -66,12 +54,10 @@ def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> jax.st
 
     Args:
       config: of a run on a data set that `data.sets.registry` knows; nothing of its images is read.
-      accelerator: one of `TARGETS`.
+      accelerator: one of `ACCELERATORS`.
     """
-    # What is chosen by trying needs the GPU.
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
-    described = topologies.get_topology_desc(platform=PLATFORM, topology="1x1x1", target_config=TARGETS[accelerator])
-    mesh = sharding.data_mesh(described.devices)
+    platform = ACCELERATORS[accelerator].platform
+    mesh = sharding.data_mesh(_devices(ACCELERATORS[accelerator]))
     with config.unlocked():
         config.steps_per_dispatch = 1  # a loop of several is counted as one operation
     info = registry.info(config.dataset.name)
@@ -79,12 +65,25 @@ def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> jax.st
     model = create_model(**config.model.to_dict())
     plan = Plan.from_config(config, count, mesh.size)
     mean, std = (adapted_constants(values, model.architecture.in_channels) for values in (info.mean, info.std))
-    with target.tracing_for(PLATFORM):
+    with target.tracing_for(platform):
         program = Program.of(config, model, plan, Preprocess(config.dataset.resolution, mean, std), mesh)
         state = sharding.abstract_replicated(jax.eval_shape(program.state_from, {}), mesh)
         feed = _feed(config, info, count, mesh)
         one = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(mesh))
-        return program.train_steps.trace(state, feed, one).lower(lowering_platforms=(PLATFORM,)).compile()
+        return program.train_steps.trace(state, feed, one).lower(lowering_platforms=(platform,)).compile()
+
+
+def _devices(accelerator: Accelerator) -> Sequence[jax.Device]:
+    """Its chips, to compile for."""
+    if accelerator.platform == "tpu":
+        # Otherwise libtpu looks for the machine's own chips.
+        os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
+        return topologies.get_topology_desc(platform="tpu", topology_name=accelerator.topology).devices
+    # What is chosen by trying needs the GPU.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
+    return topologies.get_topology_desc(
+        platform=accelerator.platform, topology=accelerator.topology, target_config=accelerator.target
+    ).devices
 
 
 def _feed(

@@ -17,7 +17,10 @@ PEERS = {
     "keras": ("keras",),
     "timm": ("torch", "timm"),
     "timm-compile": ("torch", "timm"),
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
 }
+INFERENCE_ALONE = ("onnxruntime", "openvino")  # on our own model's ONNX file, in float32
 CAM_PEER, CAM_PACKAGES = "pytorch-grad-cam", ("torch", "timm", "pytorch_grad_cam")
 CIFAR_CLASSES, IMAGENET_CLASSES = 100, 1000
 
@@ -115,6 +118,12 @@ def check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise UserError(f"unknown {what} {name!r}{did_you_mean(name, known)}; choose from {', '.join(known)}")
+
+
+def able(peers: Iterable[str], case: Case) -> list[str]:
+    """Returns the peers that can do what a case wants."""
+    able_to_all = case.mode == "inference" and case.dtype == "float32"
+    return [peer for peer in peers if able_to_all or peer not in INFERENCE_ALONE]
 
 
 def check_peers(peers: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import jax
 from effnet_jax.architecture import scaling
 from effnet_jax.architecture.description import ceil_div
 from effnet_jax.benchmark.case import Case
-from effnet_jax.ops import depthwise, pallas_depthwise
+from effnet_jax.ops import depthwise
 from effnet_jax.ops.geometry import geometry_of
 
 ROUNDS = 5
@@ -26,7 +26,7 @@ class Row:
       layers: how many blocks of the model have this shape.
       shape: "128x16x16x96 k3 s2": batch, height, width, channels of the input, kernel, stride.
       direction: "forward", "input gradient" or "filter gradient".
-      milliseconds: by formulation: "lax.conv" (cuDNN on a GPU), "shifted sums" and, on a GPU, "Pallas".
+      milliseconds: by formulation, as `ops.depthwise.FORMULATIONS` names them; "lax.conv" is cuDNN's on a GPU.
     """
 
     layers: int
@@ -66,8 +66,6 @@ def _directions(
     g = jax.random.normal(jax.random.key(2), (shape[0], geometry.rows.output, geometry.cols.output, shape[3]), dtype)
     arguments = {"forward": (x, w), "input gradient": (g, w), "filter gradient": (x, g)}
     for direction, formulations in depthwise.FORMULATIONS.items():
-        if jax.default_backend() == "gpu":
-            formulations = formulations | {"Pallas": pallas_depthwise.KERNELS[direction]}
         functions = {
             name: jax.jit(lambda a, b, function=function: function(geometry, a, b))
             for name, function in formulations.items()

@@ -11,6 +11,7 @@ import numpy as np
 
 from effnet_jax.benchmark.case import OURS, Case
 from effnet_jax.benchmark.naive import NaiveEfficientNet
+from effnet_jax.models.folding import fold
 from effnet_jax.models.registry import create_model
 from effnet_jax.process import xla_flags
 from effnet_jax.process.runtime import MAX_QUEUED_DISPATCHES
@@ -42,12 +43,10 @@ class JaxImplementation:
         images = rng.standard_normal((case.batch_size, case.resolution, case.resolution, 3), np.float32)
         labels = rng.integers(0, case.num_classes, case.batch_size)
         self._batch = jnp.asarray(images, case.dtype), jnp.asarray(labels, jnp.int32)
-        # Quick to compile: this runs once, and a random generator for each kernel takes long to optimise.
-        init = jax.jit(
-            lambda key: model.init(key, self._batch[0][:1], train=False),
-            compiler_options=xla_flags.quick_compile(),
-        )
-        self._variables = init(jax.random.key(0))
+        variables = initialised(model, case.resolution)
+        if name == OURS and case.mode == "inference":
+            variables = fold(model, variables)  # as `effnet_jax.load` does
+        self._variables = jax.device_put(variables)
         if name != OURS:
             model = NaiveEfficientNet(model.architecture, case.num_classes, case.dtype)
         step = train_step(model) if case.mode == "train" else inference_step(model)
@@ -68,6 +67,14 @@ class JaxImplementation:
         """Peak bytes on the device; None on a CPU, where the process's own peak says it."""
         stats = jax.devices()[0].memory_stats()
         return stats and stats.get("peak_bytes_in_use")
+
+
+def initialised(model: Any, resolution: int) -> Any:
+    """Returns variables of a model as it is created, for images of so many pixels a side."""
+    images = jnp.zeros((1, resolution, resolution, 3))
+    # Quick to compile: this runs once, and a random generator for each kernel takes long to optimise.
+    options = xla_flags.quick_compile()
+    return jax.jit(lambda key: model.init(key, images, train=False), compiler_options=options)(jax.random.key(0))
 
 
 def run_queued(step: Callable[[], jax.Array], count: int) -> None:

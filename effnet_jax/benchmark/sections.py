@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from effnet_jax.benchmark.case import FORWARD, OURS, PEERS, USES, Case
+from effnet_jax.benchmark.case import FORWARD, OURS, PEERS, USES, Case, able
 from effnet_jax.benchmark.rounds import Result, measure
 from effnet_jax.benchmark.worker import Worker, isolated
 
@@ -32,7 +32,7 @@ def steps(
     case: Case, peers: Sequence[str], rounds: int, round_seconds: float, peaks: dict[str, Any], say: Say
 ) -> list[dict[str, Any]]:
     """Throughput, compile time and memory of every implementation on a case."""
-    results = measure(case, (OURS, *peers), rounds, round_seconds, say)
+    results = measure(case, (OURS, *able(peers, case)), rounds, round_seconds, say)
     return [_entry(result, results[0], peaks) for result in results]
 
 

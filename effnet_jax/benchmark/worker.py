@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from effnet_jax.benchmark.case import OURS, Case
+from effnet_jax.benchmark.case import INFERENCE_ALONE, OURS, Case
 from effnet_jax.benchmark.traffic import bytes_moved
 from effnet_jax.errors import UserError
 from effnet_jax.process import heap, runtime
@@ -149,6 +149,8 @@ def _build(name: str, case: Case) -> Any:
         return TorchCam(what, case)
     if name in (OURS, "naive"):
         from effnet_jax.benchmark.jax_models import JaxImplementation as Implementation
+    elif name in INFERENCE_ALONE:
+        from effnet_jax.benchmark.onnx_models import OnnxImplementation as Implementation
     elif name == "keras":
         from effnet_jax.benchmark.keras_model import KerasImplementation as Implementation
     else:

@@ -20,6 +20,7 @@ from effnet_jax.errors import UserError
 from effnet_jax.evaluation import report as report_lib
 from effnet_jax.evaluation.classes import UNKNOWN, in_short, matched
 from effnet_jax.evaluation.examples import walk
+from effnet_jax.models import folding
 from effnet_jax.models.registry import create_model
 from effnet_jax.process import distributed, lock, memory, sharding
 from effnet_jax.training import checkpoint
@@ -70,7 +71,7 @@ def evaluate_checkpoint(
         preprocess = preprocess.of_cut_images()
     pipe = Pipeline(mesh, preprocess, augment=None, num_classes=len(names))
     model = create_model(**loaded.metadata["model"])
-    variables = sharding.put_replicated(loaded.variables, mesh)
+    variables = sharding.put_replicated(folding.fold(model, loaded.variables), mesh)
     loaded = dataclasses.replace(loaded, variables={})  # not a second time beside those on the devices
     with memory.enough_for(f"a batch of {batch_size} images", "lower --batch_size"):
         examples = walk(model, variables, pipe, open_split(part, mesh), batch_size, classes)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 from onnx import helper
 
 import effnet_jax
@@ -21,6 +22,7 @@ from effnet_jax.errors import UserError
 from effnet_jax.export.onnx_graph import FLOAT, UINT8, Graph, Map
 from effnet_jax.export.stablehlo import natural_input_size
 from effnet_jax.inference.classifier import Classifier
+from effnet_jax.models import folding
 from effnet_jax.models.densenet import DenseNet
 from effnet_jax.models.efficientnet import EfficientNet
 from effnet_jax.models.stem import POOL, POOL_STRIDE
@@ -49,7 +51,8 @@ def serialize(
       fold_batch_norm: make each BatchNorm part of the convolution before it.
 
     Raises:
-      UserError: an input size that is not positive, or a model of more than 2 GiB.
+      UserError: an input size that is not positive, a model of more than 2 GiB, or BatchNorms wanted of a `net` that
+        has none because it was loaded folded.
     """
     side = default_side(net, preprocessing) if input_size is None else input_size
     if side < 1:
@@ -57,8 +60,12 @@ def serialize(
     variables = jax.tree.map(np.asarray, net.variables)
     if sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) >= _MOST_BYTES:
         raise UserError("an ONNX file in one piece holds less than 2 GiB; export this model as StableHLO")
+    if fold_batch_norm:
+        variables = folding.fold(net.model, variables)
+    elif folding.is_folded(variables):
+        raise UserError("this network's BatchNorms are folded already: load it with effnet_jax.load(..., fold=False)")
     numerics = net.model.numerics
-    graph = Graph(numerics.padding, numerics.bn_epsilon, fold_batch_norm)
+    graph = Graph(numerics.padding, numerics.bn_epsilon)
     channels = net.preprocess.channels
     x = Map("images", side)
     if preprocessing:
@@ -112,57 +119,55 @@ def _preprocessed(graph: Graph, net: Classifier, side: int) -> Map:
 
 def _network(graph: Graph, model: Any, variables: Mapping[str, Any], x: Map) -> str:
     """Adds the whole chain, pooling and the classifier; returns the name of the logits."""
-    params, stats = variables["params"], variables["batch_stats"]
+    # Of each layer, its parameters and statistics side by side.
+    net = unflatten_dict(flatten_dict(variables["params"]) | flatten_dict(variables["batch_stats"]))
     if isinstance(model, EfficientNet):
-        x = _efficientnet(graph, model.architecture, params, stats, x)
+        x = _efficientnet(graph, model.architecture, net, x)
     else:
         layers = _dense_layers if isinstance(model, DenseNet) else _bottlenecks
-        x = _stem(graph, model.architecture.layers[0], params, stats, x)
+        x = _stem(graph, model.architecture.layers[0], net["stem"], x)
         for layer in model.architecture.layers[1:]:
-            x = layers(graph, layer, params[layer.module_name], stats[layer.module_name], x)
+            x = layers(graph, layer, net[layer.module_name], x)
     pooled = graph.node("GlobalAveragePool", x.name)
-    return graph.node("Flatten", graph.dense(pooled, params["classifier"]))
+    return graph.node("Flatten", graph.dense(pooled, net["classifier"]))
 
 
-def _conv_bn(graph: Graph, params: Any, stats: Any, x: Map, conv: str, norm: str, stride: int, groups: int = 1) -> Map:
-    return graph.conv(x, params[conv]["kernel"], stride, groups, (params[norm], stats[norm]))
+def _conv_bn(graph: Graph, arrays: Any, x: Map, conv: str, norm: str, stride: int, groups: int = 1) -> Map:
+    return graph.conv(x, arrays[conv]["kernel"], stride, groups, arrays[norm])
 
 
-def _efficientnet(graph: Graph, arch: scaling.Architecture, params: Any, stats: Any, x: Map) -> Map:
-    x = graph.swish(_conv_bn(graph, params["stem"], stats["stem"], x, "conv", "bn", arch.stem_stride))
+def _efficientnet(graph: Graph, arch: scaling.Architecture, net: Any, x: Map) -> Map:
+    x = graph.swish(_conv_bn(graph, net["stem"], x, "conv", "bn", arch.stem_stride))
     for block in arch.blocks:
-        x = _mbconv(graph, block, params[block.name], stats[block.name], x)
-    return graph.swish(_conv_bn(graph, params["head_conv"], stats["head_conv"], x, "conv", "bn", 1))
+        x = _mbconv(graph, block, net[block.name], x)
+    return graph.swish(_conv_bn(graph, net["head_conv"], x, "conv", "bn", 1))
 
 
-def _mbconv(graph: Graph, block: scaling.Block, params: Any, stats: Any, inputs: Map) -> Map:
+def _mbconv(graph: Graph, block: scaling.Block, arrays: Any, inputs: Map) -> Map:
     x = inputs
     if block.expand_ratio > 1:
-        x = graph.swish(_conv_bn(graph, params, stats, x, "expand_conv", "expand_bn", 1))
-    channels = params["depthwise_conv"]["kernel"].shape[-1]
-    x = _conv_bn(graph, params, stats, x, "depthwise_conv", "depthwise_bn", block.stride, channels)
+        x = graph.swish(_conv_bn(graph, arrays, x, "expand_conv", "expand_bn", 1))
+    channels = arrays["depthwise_conv"]["kernel"].shape[-1]
+    x = _conv_bn(graph, arrays, x, "depthwise_conv", "depthwise_bn", block.stride, channels)
     x = graph.swish(x)
-    gates = graph.swish(Map(graph.dense(graph.node("GlobalAveragePool", x.name), params["se"]["reduce"]), 1))
-    gates = graph.node("Sigmoid", graph.dense(gates.name, params["se"]["expand"]))
+    gates = graph.swish(Map(graph.dense(graph.node("GlobalAveragePool", x.name), arrays["se"]["reduce"]), 1))
+    gates = graph.node("Sigmoid", graph.dense(gates.name, arrays["se"]["expand"]))
     x = Map(graph.node("Mul", x.name, gates), x.side)
-    x = _conv_bn(graph, params, stats, x, "project_conv", "project_bn", 1)
+    x = _conv_bn(graph, arrays, x, "project_conv", "project_bn", 1)
     return Map(graph.node("Add", inputs.name, x.name), x.side) if block.residual else x
 
 
-def _stem(graph: Graph, layer: Any, params: Any, stats: Any, x: Map) -> Map:
+def _stem(graph: Graph, layer: Any, arrays: Any, x: Map) -> Map:
     (conv,) = layer.convolutions
-    x = _conv_bn(graph, params["stem"], stats["stem"], x, conv.conv_name, conv.norm_name, conv.stride)
-    x = graph.relu(x)
+    x = graph.relu(_conv_bn(graph, arrays, x, conv.conv_name, conv.norm_name, conv.stride))
     return graph.max_pool(x, POOL, POOL_STRIDE) if layer.pool else x
 
 
-def _bottlenecks(graph: Graph, layer: Any, params: Any, stats: Any, inputs: Map) -> Map:
+def _bottlenecks(graph: Graph, layer: Any, arrays: Any, inputs: Map) -> Map:
     """A block of a ResNet."""
     x, shortcut = inputs, inputs
     for conv in layer.convolutions:
-        made = _conv_bn(
-            graph, params, stats, inputs if conv.shortcut else x, conv.conv_name, conv.norm_name, conv.stride
-        )
+        made = _conv_bn(graph, arrays, inputs if conv.shortcut else x, conv.conv_name, conv.norm_name, conv.stride)
         if conv.shortcut:
             shortcut = made
         else:
@@ -170,16 +175,15 @@ def _bottlenecks(graph: Graph, layer: Any, params: Any, stats: Any, inputs: Map)
     return graph.relu(Map(graph.node("Add", x.name, shortcut.name), x.side))
 
 
-def _dense_layers(graph: Graph, layer: Any, params: Any, stats: Any, inputs: Map) -> Map:
+def _dense_layers(graph: Graph, layer: Any, arrays: Any, inputs: Map) -> Map:
     """A layer, a transition or the last BatchNorm of a DenseNet: BatchNorm, ReLU, convolution.
 
     A BatchNorm has a convolution before it where it is not the first of its layer.
     """
-    names = [conv.norm_name for conv in layer.convolutions] or ["bn"]
-    norms = [(params[name], stats[name]) for name in names]
-    x = graph.relu(graph.batch_norm(inputs, *norms[0]))
+    norms = [arrays[name] for name in [conv.norm_name for conv in layer.convolutions] or ["bn"]]
+    x = graph.relu(graph.batch_norm(inputs, norms[0]))
     for conv, norm in zip(layer.convolutions, [*norms[1:], None]):
-        x = graph.conv(x, params[conv.conv_name]["kernel"], conv.stride, norm=norm)
+        x = graph.conv(x, arrays[conv.conv_name]["kernel"], conv.stride, norm=norm)
         x = graph.relu(x) if norm else x
     if layer.pool:
         return graph.average_pool(x)

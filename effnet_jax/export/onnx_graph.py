@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from effnet_jax.models.layers import FACTOR, SHIFT
 from effnet_jax.ops.geometry import Padding, explicit_padding
 
 Arrays = Mapping[str, Any]  # of a layer, as Flax names them
@@ -28,17 +29,16 @@ class Graph:
       constants: the arrays that nodes read.
     """
 
-    def __init__(self, padding: Padding, epsilon: float, fold: bool):
+    def __init__(self, padding: Padding, epsilon: float):
         """Begins with nothing.
 
         Args:
           padding: of convolutions and pooling.
           epsilon: of every BatchNorm.
-          fold: whether a BatchNorm becomes part of the convolution before it.
         """
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self._padding, self._epsilon, self._fold = padding, epsilon, fold
+        self._padding, self._epsilon = padding, epsilon
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node of one output and returns that output's name."""
@@ -52,9 +52,7 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def conv(
-        self, x: Map, kernel: np.ndarray, stride: int, groups: int = 1, norm: tuple[Arrays, Arrays] | None = None
-    ) -> Map:
+    def conv(self, x: Map, kernel: np.ndarray, stride: int, groups: int = 1, norm: Arrays | None = None) -> Map:
         """Adds a convolution and, where there is one, the BatchNorm behind it.
 
         Args:
@@ -62,27 +60,29 @@ class Graph:
           kernel: [k, k, Cin / groups, Cout].
           stride: along both axes.
           groups: Cin for a depthwise convolution.
-          norm: parameters and statistics of the BatchNorm.
+          norm: parameters and statistics of the BatchNorm; or what `folding.fold` has left of it.
         """
         kernel = np.asarray(kernel, np.float32).transpose(3, 2, 0, 1)
         pads = explicit_padding((x.side, x.side), kernel.shape[2:], stride, self._padding)
         (top, bottom), (left, right) = pads
         side = (x.side + top + bottom - kernel.shape[2]) // stride + 1
-        bias = []
-        if norm is not None and self._fold:
-            factor, shift = self._affine(*norm)
-            kernel, bias = kernel * factor[:, None, None, None], [self.constant(shift)]
+        folded = norm is not None and SHIFT in norm
+        bias = [self.constant(np.asarray(norm[SHIFT], np.float32))] if folded else []
         out = self.node(
             "Conv", x.name, self.constant(kernel), *bias,
             group=groups, kernel_shape=list(kernel.shape[2:]), strides=[stride] * 2, pads=[top, left, bottom, right],
         )  # fmt: skip
         found = Map(out, side)
-        return self.batch_norm(found, *norm) if norm is not None and not self._fold else found
+        return found if norm is None or folded else self.batch_norm(found, norm)
 
-    def batch_norm(self, x: Map, params: Arrays, stats: Arrays) -> Map:
-        """Adds a BatchNorm with its moving statistics."""
-        arrays = [params["scale"], params["bias"], stats["mean"], stats["var"]]
-        names = [self.constant(np.asarray(array, np.float32)) for array in arrays]
+    def batch_norm(self, x: Map, norm: Arrays) -> Map:
+        """Adds a BatchNorm with its moving statistics; or the two operations that `folding.fold` has left of it."""
+        if SHIFT in norm:
+            factor, shift = (
+                self.constant(np.asarray(norm[name], np.float32)[:, None, None]) for name in (FACTOR, SHIFT)
+            )
+            return Map(self.node("Add", self.node("Mul", x.name, factor), shift), x.side)
+        names = [self.constant(np.asarray(norm[name], np.float32)) for name in ("scale", "bias", "mean", "var")]
         return Map(self.node("BatchNormalization", x.name, *names, epsilon=self._epsilon), x.side)
 
     def dense(self, x: str, layer: Arrays) -> str:
@@ -112,14 +112,6 @@ class Graph:
     def average_pool(self, x: Map) -> Map:
         """Adds means of 2x2 pixels; an odd last row is dropped."""
         return Map(self.node("AveragePool", x.name, kernel_shape=[2, 2], strides=[2, 2]), x.side // 2)
-
-    def _affine(self, params: Arrays, stats: Arrays) -> tuple[np.ndarray, np.ndarray]:
-        """Returns factor and shift [C] of a BatchNorm, computed in float64."""
-        scale, bias, mean, var = (
-            np.asarray(array, np.float64) for array in (params["scale"], params["bias"], stats["mean"], stats["var"])
-        )
-        factor = scale / np.sqrt(var + self._epsilon)
-        return factor.astype(np.float32), (bias - mean * factor).astype(np.float32)
 
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8

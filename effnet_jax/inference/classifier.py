@@ -15,6 +15,7 @@ from effnet_jax.data.decode import inputs
 from effnet_jax.data.decode.images import UnreadableImageError
 from effnet_jax.data.decode.inputs import COLOUR, Input
 from effnet_jax.data.device.preprocess import Preprocess
+from effnet_jax.models import folding
 from effnet_jax.models.registry import create_model
 from effnet_jax.training import checkpoint
 
@@ -33,7 +34,7 @@ class Classifier:
 
     Attributes:
       model: the Flax module.
-      variables: {"params", "batch_stats"}.
+      variables: {"params", "batch_stats"}; BatchNorm is folded into the convolutions unless `fold` was False.
       labels: class names, in the order of the logits.
       preprocess: crop, resize and normalisation.
       metadata: everything the checkpoint says of itself.
@@ -41,11 +42,12 @@ class Classifier:
       ema: whether the weights are moving averages.
     """
 
-    def __init__(self, loaded: checkpoint.Loaded):
+    def __init__(self, loaded: checkpoint.Loaded, fold: bool = True):
         self.metadata, self.step, self.ema = loaded.metadata, loaded.step, loaded.ema
         self.model: nn.Module = create_model(**self.metadata["model"])
+        variables = folding.fold(self.model, loaded.variables) if fold else loaded.variables
         # On the device from here on: arrays of the host would be there as well, and go over with every call.
-        self.variables: dict[str, Any] = jax.device_put(loaded.variables)
+        self.variables: dict[str, Any] = jax.device_put(variables)
         self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
         self.preprocess = Preprocess(**self.metadata["preprocess"])
         self._functions = {
@@ -143,7 +145,7 @@ def _batch_size(count: int, at_most: int) -> int:
     return min(at_most, 1 << (count - 1).bit_length())
 
 
-def load(path: Path, weights: str = "selected") -> Classifier:
+def load(path: Path, weights: str = "selected", *, fold: bool = True) -> Classifier:
     """Loads a checkpoint for inference.
 
     Args:
@@ -151,8 +153,10 @@ def load(path: Path, weights: str = "selected") -> Classifier:
         --to=effnet_jax; the name of a model that comes with the package, such as "half_b0_cifar100"; or pretrained
         weights, see `checkpoint.load`.
       weights: "raw", "ema", or "selected" for whichever did better on validation.
+      fold: make every BatchNorm part of the convolution before it (`models.folding`): the same results to rounding, in
+        fewer operations. False keeps `variables` as they were trained, to train them on or to look at statistics.
 
     Raises:
       UserError: there is no checkpoint of this project, or weights cannot be had.
     """
-    return Classifier(checkpoint.load(path, weights))
+    return Classifier(checkpoint.load(path, weights), fold)

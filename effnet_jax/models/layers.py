@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from effnet_jax.architecture import scaling
+from effnet_jax.errors import UserError
 from effnet_jax.ops import fast, plain
 
 Padding = Literal["SAME", "SYMMETRIC"]
 OPERATIONS = {"fast": fast, "plain": plain}
+FACTOR, SHIFT = "factor", "shift"  # what is left of a BatchNorm that `folding.fold` has folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,7 @@ class BatchNorm(nn.Module):
     Under `jax.jit` with the batch sharded over devices the statistics are those of the global batch.
     The moving variance is the biased one, as in Flax and in the authors' TPU code. With `swish` the two are
     one operation that keeps neither the normalised values nor their sigmoid for the backward pass.
+    Folded (see `folding`), it adds a shift and has no statistics.
     """
 
     numerics: Numerics
@@ -87,6 +90,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool, factors: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
         """Normalises `x`; with `factors`, inputs and kernel of the 1x1 convolution that made it, in fewer passes."""
         channels, dtype, ops = x.shape[-1], self.numerics.param_dtype, self.numerics.operations
+        if self.has_variable("params", SHIFT):
+            return self._folded(x, train)
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), dtype)
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype)
@@ -105,6 +110,19 @@ class BatchNorm(nn.Module):
             moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
             moving_var.value = keep * moving_var.value + (1 - keep) * var
         return y
+
+    def _folded(self, x: jax.Array, train: bool) -> jax.Array:
+        if train:
+            raise UserError(
+                "this network's BatchNorms are folded into its convolutions, so it cannot be trained: load it with "
+                "effnet_jax.load(..., fold=False)"
+            )
+        shift = self.get_variable("params", SHIFT)
+        y = x.astype(shift.dtype)
+        if self.has_variable("params", FACTOR):
+            y = y * self.get_variable("params", FACTOR)
+        y = (y + shift).astype(x.dtype)
+        return self.numerics.operations.swish(y) if self.swish else y
 
 
 class Conv(nn.Module):

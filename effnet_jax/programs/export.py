@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     from effnet_jax.inference import classifier
     from effnet_jax.process.atomic import whole_file
 
-    content, lines = (_onnx if KIND.value == "onnx" else _stablehlo)(classifier.load(CHECKPOINT.value))
+    content, lines = (_onnx if KIND.value == "onnx" else _stablehlo)(classifier.load(CHECKPOINT.value, fold=FOLD.value))
     with whole_file(pathlib.Path(OUTPUT.value)) as file:
         file.write(content)
     print(*lines, OUTPUT.value, sep="\n")

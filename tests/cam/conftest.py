@@ -19,7 +19,7 @@ def run_folder(tmp_path_factory):
     """A checkpoint whose BatchNorm statistics fit its weights, so that its logits are of ordinary size."""
     draft, folder = (tmp_path_factory.mktemp("cam") / name for name in ("draft", "run"))
     write_checkpoint(draft)
-    net = effnet_jax.load(draft)
+    net = effnet_jax.load(draft, fold=False)
     model = net.model.clone(
         numerics=dataclasses.replace(net.model.numerics, bn_momentum=0.0), stochastic_depth_rate=0.0
     )

@@ -11,7 +11,7 @@ import effnet_jax
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 from tests import forked
-from tests.checkpoints import LABELS, write_checkpoint
+from tests.checkpoints import LABELS, with_statistics, write_checkpoint
 from tests.well_conditioned import well_conditioned
 
 onnx = pytest.importorskip("onnx")
@@ -58,16 +58,19 @@ def assert_equal_logits(net, fold):
 @pytest.mark.parametrize("name", SLIVERS)
 def test_logits_are_equal(name, padding, fold, tmp_path):
     # Even and odd numbers of pixels meet at the strides, where the two paddings differ.
-    net = loaded(tmp_path, name, 80 if name == "densenet201" else 50, padding=padding, **SLIVERS[name])
+    loaded(tmp_path, name, 80 if name == "densenet201" else 50, padding=padding, **SLIVERS[name])
+    net = effnet_jax.load(tmp_path, fold=False)
+    net.variables = with_statistics(net.variables)
     content = assert_equal_logits(net, fold)
     leaves = jax.tree_util.tree_leaves_with_path(net.variables["batch_stats"])
     norms = sum(path[-1].key == "mean" for path, _ in leaves)
-    if not fold:
-        assert count_norms(content) == norms
-    elif name == "densenet201":  # the first of each layer comes before a convolution
-        assert 0 < count_norms(content) < norms
-    else:
-        assert count_norms(content) == 0
+    assert count_norms(content) == (0 if fold else norms)
+
+
+def test_batch_norms_that_are_folded_already_cannot_be_had(tmp_path):
+    net = loaded(tmp_path, "efficientnet_b0", 32, **SLIVERS["efficientnet_b0"])
+    with pytest.raises(UserError, match="fold=False"):
+        onnx_file.serialize(net, fold_batch_norm=False)
 
 
 @pytest.mark.slow
