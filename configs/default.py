@@ -40,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.dtype = "float32"  # or "bfloat16"; parameters, statistics and logits stay float32
     model.padding = placeholder(str)  # "SAME" (TensorFlow; EfficientNet) or "SYMMETRIC" (PyTorch; baselines)
     model.bn_momentum = 0.99  # of moving statistics; a validation computes new ones, see training/statistics.py
+    model.bn_group = "global"  # BatchNorm's statistics are those of the whole batch; "device": of each device's part
     model.bn_epsilon = placeholder(float)  # 1e-3 for EfficientNet, 1e-5 for the baselines
     model.remat = False  # recompute blocks in the backward pass: less memory, more time
     model.allow_1x1_map = False

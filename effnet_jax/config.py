@@ -57,7 +57,7 @@ NOT_NEGATIVE_KEYS = (
 )
 OPTIONAL_POSITIVE_KEYS = ("eval_every_steps", "checkpoint_every_steps", "num_train_steps", "dataset.image_size")
 # What runs did before there was a key for it: a stored config without the key means this.
-ADDED_KEYS = {"model.in_channels": IN_CHANNELS, "model.ops": "fast"}
+ADDED_KEYS = {"model.in_channels": IN_CHANNELS, "model.ops": "fast", "model.bn_group": "global"}
 DTYPES = ("float32", "bfloat16")
 PADDINGS = ("SAME", "SYMMETRIC")
 CHANNELS = (1, 3)  # grey and colour: data sets are of colour images, which can be made grey

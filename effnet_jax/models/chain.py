@@ -167,7 +167,7 @@ def _written(x: jax.Array) -> jax.Array:
 
 def _images_at_once(shape: tuple[int, ...]) -> int:
     """How many images [N, H, W, C] to take through early layers at a time; 0 for all of them."""
-    if not target.is_cpu() or jax.device_count() > 1 or not isinstance(shape[0], int):
+    if not target.is_cpu() or target.device_count() > 1 or not isinstance(shape[0], int):
         return 0
     pixels = shape[1] * shape[2]
     most = max(_PIXELS_AT_ONCE // pixels, 1)

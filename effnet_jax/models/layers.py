@@ -5,8 +5,9 @@ and logits are kept in float32 (float64 when that is the compute dtype).
 """
 
 import dataclasses
+from collections.abc import Callable
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -15,9 +16,11 @@ import jax.numpy as jnp
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
 from effnet_jax.ops import fast, plain
+from effnet_jax.process import target
 
 Padding = Literal["SAME", "SYMMETRIC"]
 OPERATIONS = {"fast": fast, "plain": plain}
+GLOBAL, BY_DEVICE = BN_GROUPS = ("global", "device")
 FACTOR, SHIFT = "factor", "shift"  # what is left of a BatchNorm that `folding.fold` has folded
 
 
@@ -30,6 +33,8 @@ class Numerics:
       padding: "SAME" (TensorFlow) or "SYMMETRIC" (PyTorch); they differ at stride 2 on even sizes.
       bn_momentum: share of the old moving statistics kept at each step.
       bn_epsilon: added to the variance inside the root.
+      bn_group: whose statistics a BatchNorm takes in training: "global", those of the whole batch, or "device", those
+        of the part that each device has, which no device waits for.
       ops: "fast", with formulations and gradients of our own, or "plain", XLA's alone; see `ops.plain`.
     """
 
@@ -38,6 +43,7 @@ class Numerics:
     bn_momentum: float = 0.99
     bn_epsilon: float = 1e-3
     ops: str = "fast"
+    bn_group: str = GLOBAL
 
     @property
     def operations(self) -> ModuleType:
@@ -76,7 +82,8 @@ dense_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform")
 class BatchNorm(nn.Module):
     """Batch normalisation over N, H, W with float32 statistics, on request followed by swish.
 
-    Under `jax.jit` with the batch sharded over devices the statistics are those of the global batch.
+    Under `jax.jit` with the batch sharded over devices the statistics are those of the global batch. With
+    `Numerics.bn_group` "device" each device normalises its own part, and the moving statistics follow their mean.
     The moving variance is the biased one, as in Flax and in the authors' TPU code. With `swish` the two are
     one operation that keeps neither the normalised values nor their sigmoid for the backward pass.
     Folded (see `folding`), it adds a shift and has no statistics.
@@ -99,17 +106,28 @@ class BatchNorm(nn.Module):
         if not train:
             y = ops.normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
             return ops.swish(y) if self.swish else y
+        rest = scale, bias, self.numerics.bn_epsilon
         if self.swish and factors:
-            y, mean, var = ops.pointwise_batch_norm_swish(*factors, scale, bias, self.numerics.bn_epsilon)
+            inputs, kernel = factors
+            y, mean, var = self._by_group(ops.pointwise_batch_norm_swish, inputs, kernel, *rest)
         else:
             with_swish = ops.batch_norm_swish_of_product if self.of_product else ops.batch_norm_swish
-            operation = with_swish if self.swish else ops.batch_norm
-            y, mean, var = operation(x, scale, bias, self.numerics.bn_epsilon)
+            y, mean, var = self._by_group(with_swish if self.swish else ops.batch_norm, x, *rest)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
             moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
             moving_var.value = keep * moving_var.value + (1 - keep) * var
         return y
+
+    def _by_group(self, operation: Callable, x: jax.Array, *rest: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns what an operation gives for each group of images by itself: `y`, and means of means and variances."""
+        groups = target.device_count() if self.numerics.bn_group == BY_DEVICE else 1
+        if groups == 1 or x.shape[0] % groups:
+            return operation(x, *rest)
+        # The leading axis is the one that is spread over the devices: each has one group.
+        grouped = x.reshape(groups, -1, *x.shape[1:])
+        y, mean, var = jax.vmap(lambda images: operation(images, *rest))(grouped)
+        return y.reshape(x.shape[0], *y.shape[2:]), mean.mean(0), var.mean(0)
 
     def _folded(self, x: jax.Array, train: bool) -> jax.Array:
         if train:

@@ -9,7 +9,7 @@ from effnet_jax.errors import UserError
 from effnet_jax.models.chain import ChainClassifier
 from effnet_jax.models.densenet import DenseNet
 from effnet_jax.models.efficientnet import EfficientNet
-from effnet_jax.models.layers import OPERATIONS, Numerics, Padding
+from effnet_jax.models.layers import BN_GROUPS, GLOBAL, OPERATIONS, Numerics, Padding
 from effnet_jax.models.resnet import ResNet
 
 
@@ -31,6 +31,7 @@ def create_model(
     allow_1x1_map: bool = False,
     in_channels: int = IN_CHANNELS,
     ops: str = "fast",
+    bn_group: str = GLOBAL,
 ) -> ChainClassifier:
     """Builds a model of the family or a baseline.
 
@@ -53,6 +54,7 @@ def create_model(
       in_channels: channels of an image: 3 for colour, 1 for grey, more for multispectral images.
       ops: "fast", or "plain" for XLA's own operations alone: slower, equal to rounding, and open to forward-mode
         differentiation and to converters.
+      bn_group: "global", or "device" for BatchNorms whose statistics in training are those of one device's images.
 
     Returns:
       A `flax.linen.Module`; see `ChainClassifier` for its methods.
@@ -63,6 +65,8 @@ def create_model(
     """
     if ops not in OPERATIONS:
         raise UserError(f"ops is one of {', '.join(OPERATIONS)}, not {ops!r}")
+    if bn_group not in BN_GROUPS:
+        raise UserError(f"bn_group is one of {', '.join(BN_GROUPS)}, not {bn_group!r}")
     published = catalog.published(name)
     # Impossible options fail here and not at the first call.
     arch = catalog.architecture(name, width_multiplier, depth_multiplier, stem_stride, stage_strides, in_channels)
@@ -71,7 +75,12 @@ def create_model(
         "num_classes": num_classes,
         "dropout_rate": _given(dropout_rate, published.dropout_rate),
         "numerics": Numerics(
-            dtype, _given(padding, published.padding), bn_momentum, _given(bn_epsilon, published.bn_epsilon), ops
+            dtype,
+            _given(padding, published.padding),
+            bn_momentum,
+            _given(bn_epsilon, published.bn_epsilon),
+            ops,
+            bn_group,
         ),
         "remat": remat,
         "allow_1x1_map": allow_1x1_map,

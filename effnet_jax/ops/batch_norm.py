@@ -203,7 +203,7 @@ _MANY_PARTS, _ROWS_FOR_MANY = 64, 4096
 
 def _two_sums(a, b, parts, most_rows):
     """The sums of two arrays of one shape over all axes but the last, up to so many rows in parts first."""
-    if a.shape[0] % parts or _pixels(a) > most_rows or parts % jax.device_count():
+    if a.shape[0] % parts or _pixels(a) > most_rows or parts % target.device_count():
         return _sum_together(a, b, tuple(range(a.ndim - 1)))
     a, b = (x.reshape(parts, -1, *x.shape[1:]) for x in (a, b))
     a, b = _sum_together(a, b, tuple(range(1, a.ndim - 1)))

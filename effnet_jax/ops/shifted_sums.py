@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from effnet_jax.ops.geometry import Taps
-from effnet_jax.process import runtime
+from effnet_jax.process import runtime, target
 
 # Row products in one step of the filter gradient. Where XLA makes a kernel of the whole loop a step costs nothing, and
 # fewer products compile faster; elsewhere a step calls a kernel for every tap, which has to be worth it.
@@ -131,7 +131,7 @@ def filter_gradient(geometry, x, g):
     """
     rows, cols = geometry.rows, geometry.cols
     batch, channels, dtype = x.shape[0], x.shape[3], _accumulator(x.dtype)
-    shares = jax.device_count()
+    shares = target.device_count()
     if batch % shares:
         shares = 1
     most = _ROWS_IN_A_KERNEL if runtime.loops_are_kernels() else _ROWS_BETWEEN_KERNELS

@@ -1,4 +1,4 @@
-"""The platform that a program is traced for, where a choice cannot wait until the program is lowered.
+"""The platform and devices that a program is traced for, where a choice cannot wait until the program is lowered.
 
 `jax.lax.platform_dependent` chooses between formulations when a program is lowered, and is what to use where both have
 the same arguments and results. Where they have not, the choice is made here, so that a machine without a GPU can
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import jax
 
 _traced_for: str | None = None
+_devices: int | None = None
 
 
 def is_cpu() -> bool:
@@ -18,15 +19,20 @@ def is_cpu() -> bool:
     return (_traced_for or jax.default_backend()) == "cpu"
 
 
+def device_count() -> int:
+    """How many devices share a batch: all of all processes, but inside of `tracing_for`."""
+    return _devices or jax.device_count()
+
+
 @contextlib.contextmanager
-def tracing_for(platform: str) -> Iterator[None]:
-    """A block in which programs are traced for "cuda" or "tpu" whatever this machine has.
+def tracing_for(platform: str, devices: int | None = None) -> Iterator[None]:
+    """A block in which programs are traced for so many devices of "cuda" or "tpu" whatever this machine has.
 
     JAX keeps traces: a process that traced something for its own platform must not trace it again for another.
     """
-    global _traced_for
-    before, _traced_for = _traced_for, platform
+    global _traced_for, _devices
+    before, (_traced_for, _devices) = (_traced_for, _devices), (platform, devices)
     try:
         yield
     finally:
-        _traced_for = before
+        _traced_for, _devices = before

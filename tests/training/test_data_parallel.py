@@ -1,5 +1,7 @@
 """One device and eight compute the same step: BatchNorm is global-batch BatchNorm."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -93,3 +95,26 @@ def test_statistics_of_each_shard_alone_would_show():
     shards = [jax.tree.map(lambda a, s=s: a[s : s + 8], whole_batch()) for s in (0, 8)]
     losses = [one_step(OneBatchNorm(), 1, batch=shard)[0] for shard in shards]
     assert abs(np.mean(losses) - one_step(OneBatchNorm(), 1)[0]) > 1e-3
+
+
+def test_with_statistics_of_each_device_it_is_the_mean_of_what_they_compute_alone():
+    model = OneBatchNorm(Numerics(bn_group="device"))
+    shards = [jax.tree.map(lambda a, s=s: a[s : s + 2], whole_batch()) for s in range(0, 16, 2)]
+    alone = [one_step(OneBatchNorm(), 1, batch=shard) for shard in shards]
+    assert_same(jax.tree.map(lambda *results: np.mean(results, axis=0), *alone), one_step(model, 8))
+
+
+def test_a_whole_network_with_statistics_of_each_device():
+    """Expansions, whose statistics come from inputs and kernel, are grouped like the others."""
+    model = efficientnet()
+    grouped = model.clone(numerics=dataclasses.replace(model.numerics, bn_group="device"), stochastic_depth_rate=0.0)
+    images = jnp.asarray(whole_batch()["image"])
+    variables = grouped.init(jax.random.key(0), images[:1], train=False)
+    apply = jax.jit(
+        lambda model, x: model.apply(variables, x, train=True, mutable=["batch_stats"])[0], static_argnums=0
+    )
+    whole = apply(grouped.clone(dropout_rate=0.0), images)
+    alone = model.clone(stochastic_depth_rate=0.0, dropout_rate=0.0)
+    by_two = [apply(alone, images[start : start + 2]) for start in range(0, 16, 2)]
+    np.testing.assert_allclose(whole, np.concatenate(by_two), atol=1e-5)
+    assert np.abs(apply(alone, images) - whole).max() > 1e-3
