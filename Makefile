@@ -10,8 +10,11 @@ PEERS_INSTALLED := $(PEERS)/.installed
 # So does the compiler for a GPU that this machine has not; JAX 0.11 and later need Python 3.12.
 GPU_COUNT := .venv-gpu-count
 GPU_COUNT_INSTALLED := $(GPU_COUNT)/.installed
+# And the compiler for TPUs; it may share an environment of Python 3.12 or newer.
+TPU_COUNT := .venv-tpu-count
+TPU_COUNT_INSTALLED := $(TPU_COUNT)/.tpu
 
-.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-count gpu-pack docs lint format clean help
+.PHONY: results quickstart test test-quick lowest test-slow test-install notebook parity benchmark gpu-count tpu-count tpu-quick gpu-pack docs lint format clean help
 help:
 	@echo "make quickstart   install, train on scikit-learn's digits, evaluate, draw maps (3 minutes on 2 cores)"
 	@echo "make test         install, run the tests"
@@ -22,6 +25,7 @@ help:
 	@echo "make parity       install timm, torchvision, Keras and others, compare the whole family with them (an hour)"
 	@echo "make benchmark    measure speed and memory beside them, into results/benchmark_*.md (an hour)"
 	@echo "make gpu-count    count kernels, bytes and memory of training steps with the compiler of an H100 (10 minutes, no GPU)"
+	@echo "make tpu-count    the same with the compiler of one and of four TPU chips (an hour, no TPU); tpu-quick: one small step"
 	@echo "make results      go on with all that results/ shows; finished runs are not trained again (days on 2 cores)"
 	@echo "make gpu-pack     pack CIFAR-100 and wheels for scripts/gpu_jobs.sh on a GPU machine without a network"
 	@echo "make docs         build the site of docs/ into build/site; broken links are errors"
@@ -97,6 +101,20 @@ $(GPU_COUNT_INSTALLED): requirements-cpu.txt requirements/gpu-count.txt
 gpu-count: $(GPU_COUNT_INSTALLED)
 	$(GPU_COUNT)/bin/python scripts/benchmark.py --compile_for h100
 
+$(TPU_COUNT_INSTALLED): requirements-cpu.txt requirements/tpu.txt
+	$(check_python)
+	test -d $(TPU_COUNT) || $(PYTHON) -m venv $(TPU_COUNT)
+	$(TPU_COUNT)/bin/$(PIP) -r requirements-cpu.txt -r requirements/tpu.txt
+	@touch $@
+
+tpu-count: $(TPU_COUNT_INSTALLED)
+	$(TPU_COUNT)/bin/python scripts/benchmark.py --compile_for v5e
+	$(TPU_COUNT)/bin/python scripts/benchmark.py --compile_for v5e:2x2
+
+# One small step for four chips.
+tpu-quick: $(TPU_COUNT_INSTALLED)
+	$(TPU_COUNT)/bin/python scripts/benchmark.py --compile_for v5e:2x2 --config quickstart
+
 results: $(INSTALLED)
 	$(BIN)/python scripts/results.py
 
@@ -122,4 +140,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(GPU_COUNT) .venv-newest .venv-lowest .venv-lowest.txt runs/quickstart gpu_pack
+	rm -rf $(VENV) $(PEERS) $(GPU_COUNT) $(TPU_COUNT) .venv-newest .venv-lowest .venv-lowest.txt runs/quickstart gpu_pack

@@ -15,6 +15,7 @@ class Accelerator:
       target: a data sheet, where the compiler wants one.
       memory: of a chip, in bytes.
       share: the part of it that JAX takes unless it is told otherwise.
+      chips: how many.
     """
 
     platform: str
@@ -23,6 +24,7 @@ class Accelerator:
     topology: str
     memory: int
     share: float
+    chips: int = 1
     target: str = ""
 
 
@@ -42,12 +44,12 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
 
-def _v5e(topology: str) -> Accelerator:
-    return Accelerator("tpu", "libtpu", "tpu-count", f"v5e:{topology}", memory=16 << 30, share=1)
+def _v5e(topology: str, chips: int) -> Accelerator:
+    return Accelerator("tpu", "libtpu", "tpu-count", f"v5e:{topology}", memory=16 << 30, share=1, chips=chips)
 
 
 ACCELERATORS = {
-    "h100": Accelerator("cuda", "jax-cuda12-plugin", "gpu-count", "1x1x1", 84_929_347_584, 0.75, _H100),
-    "v5e": _v5e("1x1"),
-    "v5e:2x2": _v5e("2x2"),
+    "h100": Accelerator("cuda", "jax-cuda12-plugin", "gpu-count", "1x1x1", 84_929_347_584, 0.75, target=_H100),
+    "v5e": _v5e("1x1", 1),
+    "v5e:2x2": _v5e("2x2", 4),
 }

@@ -24,7 +24,7 @@ from effnet_jax.process import sharding, target
 from effnet_jax.training.plan import Plan
 from effnet_jax.training.program import Program
 
-ALL_REDUCE = "all-reduce"
+EXCHANGES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-")
 SMALL = 2_000_000  # bytes: a GPU moves fewer in less time than it takes to start a kernel
 
 
@@ -34,7 +34,7 @@ def count(config: ml_collections.ConfigDict, accelerator: str) -> dict[str, int]
     Returns:
       Of each chip: "kernels": operations of a step; "small": those of them that move less than `SMALL`; "bytes": read
       and written by all of them; "fixed": memory in bytes of state and data; "peak": that and what the step needs
-      beside; "all_reduces": sums over chips.
+      beside; "exchanges": what chips wait for each other for.
     """
     compiled = compiled_step(config, accelerator)
     memory, operations = compiled.memory_analysis(), traffic.operations(compiled.as_text())
@@ -43,7 +43,7 @@ def count(config: ml_collections.ConfigDict, accelerator: str) -> dict[str, int]
         "kernels": sum(operation.times for operation in operations),
         "small": sum(operation.times for operation in operations if operation.bytes < SMALL),
         "bytes": sum(operation.times * operation.bytes for operation in operations),
-        "all_reduces": sum(o.times for o in operations if o.kind.startswith(ALL_REDUCE)),
+        "exchanges": sum(operation.times for operation in operations if operation.kind.startswith(EXCHANGES)),
         "fixed": fixed,
         "peak": fixed + memory.temp_size_in_bytes,
     }
@@ -76,8 +76,8 @@ def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> jax.st
 def _devices(accelerator: Accelerator) -> Sequence[jax.Device]:
     """Its chips, to compile for."""
     if accelerator.platform == "tpu":
-        # Otherwise libtpu looks for the machine's own chips.
-        os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
+        # Otherwise libtpu looks for the machine's own chips, which one process at a time may have.
+        os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
         return topologies.get_topology_desc(platform="tpu", topology_name=accelerator.topology).devices
     # What is chosen by trying needs the GPU.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()

@@ -6,30 +6,35 @@ from typing import Any
 import ml_collections
 
 from effnet_jax import config_files
+from effnet_jax.benchmark.accelerators import ACCELERATORS
 from effnet_jax.benchmark.report import table
 from effnet_jax.benchmark.sections import PACKAGE, Say
 from effnet_jax.benchmark.worker import isolated
 from effnet_jax.errors import UserError
 from effnet_jax.process import runtime
 
-# Accelerator -> the package with its compiler, and the memory of a chip in bytes.
-ACCELERATORS = {"h100": ("jax-cuda12-plugin", 84_929_347_584)}
-# The part of a GPU's memory that JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
-SHARE = 0.75
-# What is counted unless a config is given: a name for it, a config, and what is changed there.
-STEPS = (
-    ("b0_cifar100", {}),
-    ("b0_cifar100_best", {}),
-    ("b0_imagenet", {"batch_size": 256, "augment.policy": ""}),
-)
+# What is counted unless a config is given, by platform: the name of a config, and what is changed there. The batch is
+# that of one chip.
+STEPS = {
+    "cuda": (
+        ("b0_cifar100", {}),
+        ("b0_cifar100_best", {}),
+        ("b0_imagenet", {"batch_size": 256, "augment.policy": ""}),
+    ),
+    "tpu": (
+        ("b0_cifar100", {}),
+        ("b0_imagenet", {"batch_size": 256, "augment.policy": ""}),
+    ),
+}
 
 
-def default_steps() -> list[ml_collections.ConfigDict]:
+def default_steps(accelerator: str) -> list[ml_collections.ConfigDict]:
     """Returns the configs of `STEPS`."""
-    configs = []
-    for name, changes in STEPS:
+    chosen, configs = ACCELERATORS[accelerator], []
+    for name, changes in STEPS[chosen.platform]:
         config = config_files.get_config(name)
         config.update_from_flattened_dict(changes)
+        config.batch_size *= chosen.chips
         configs.append(config)
     return configs
 
@@ -40,13 +45,13 @@ def count(configs: list[ml_collections.ConfigDict], accelerator: str, say: Say) 
     Raises:
       UserError: its compiler is not installed.
     """
-    package, memory = ACCELERATORS[accelerator]
+    chosen = ACCELERATORS[accelerator]
     try:
-        importlib.metadata.version(package)
+        importlib.metadata.version(chosen.package)
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f"the compiler for {accelerator} comes with {package}, which is not installed here: `make gpu-count` makes "
-            "an environment with it"
+            f"the compiler for {accelerator} comes with {chosen.package}, which is not installed here: "
+            f"`make {chosen.environment}` makes an environment with it"
         ) from None
     runtime.select_platform("cpu")
     rows = []
@@ -54,7 +59,7 @@ def count(configs: list[ml_collections.ConfigDict], accelerator: str, say: Say) 
         name = described(config)
         say(f"{name}: compiling")
         found = isolated(f"{PACKAGE}.ahead", "count", config, accelerator)
-        fits = (SHARE * memory - found["fixed"]) / (found["peak"] - found["fixed"]) * config.batch_size
+        fits = (chosen.share * chosen.memory - found["fixed"]) / (found["peak"] - found["fixed"]) * config.batch_size
         rows.append({"step": name, **found, "fits": int(fits)})
     return rows
 
@@ -70,7 +75,10 @@ def described(config: ml_collections.ConfigDict) -> str:
 
 def markdown(rows: list[dict[str, Any]], accelerator: str) -> str:
     """Returns the table of `count`."""
-    header = ("training step", "kernels", "of them < 2 MB", "GB moved", "peak memory, GiB", "images that fit")
+    chosen = ACCELERATORS[accelerator]
+    exchanges = chosen.chips > 1
+    operations = "kernels" if chosen.platform == "cuda" else "operations"
+    header = ("training step", operations, "of them < 2 MB", "GB moved", "peak memory, GiB", "images that fit")
     cells = [
         (
             row["step"],
@@ -79,12 +87,14 @@ def markdown(rows: list[dict[str, Any]], accelerator: str) -> str:
             f"{row['bytes'] / 1e9:.1f}",
             f"{row['peak'] / 2**30:.1f}",
             f"{row['fits']:,}",
+            *([str(row["exchanges"])] if exchanges else []),
         )
         for row in rows
     ]
+    of_each = f"; of each of {chosen.chips} chips, but images are those of all" if exchanges else ""
     return (
-        f"Counted by the compiler for {accelerator}, not measured: operations that run as one kernel, operands and "
-        "results of each once (of what is only sliced the slices); state and data are part of the memory. Of images so "
-        f"many would fit into {SHARE:.0%} of the accelerator's memory, which JAX takes by default.\n\n"
-        + table(header, cells)
+        f"Counted by the compiler for {accelerator}, not measured: operations that run as one, operands and results of "
+        "each once where they are in main memory (of what is only sliced the slices); state and data are part of the "
+        f"memory{of_each}. So many images would fit into {chosen.share:.0%} of it, which JAX takes by default.\n\n"
+        + table((*header, *(["exchanges"] if exchanges else [])), cells)
     )

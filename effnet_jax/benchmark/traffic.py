@@ -8,13 +8,16 @@ from collections.abc import Iterator
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*?^}", re.MULTILINE | re.DOTALL)
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*?)\)(.*)$", re.MULTILINE)
-_ARRAY = re.compile(r"([a-z]+)(\d*)\w*\[([\d,]*)\]")
+_ARRAY = re.compile(r"([a-z]+)(\d*)\w*\[([\d,]*)\](?:\{[^}]*?(?:S\((\d+)\))?\})?")
 _NAME = re.compile(r"%([\w.\-]+)")
 _BODY, _TRIPS = re.compile(r"body=%?([\w.\-]+)"), re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _CALLED, _TARGET = re.compile(r"calls=%?([\w.\-]+)"), re.compile(r'custom_call_target="([^"]*)"')
 _SCOPE = re.compile(r'op_name="([^"]*)"')
 # What gives an array another name or shape and touches nothing of it; or the end of what was counted at its start.
-_FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "async-done", "copy-done", "after-all"}
+_FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
+_END = "-done"
+# Copies that go on beside other operations; a TPU brings operands into its own memory so.
+_COPIES = {"copy-start", "slice-start"}
 # What reads no more of its operand than it gives.
 _SLICES = {"slice", "dynamic-slice", "gather"}
 
@@ -25,7 +28,8 @@ class Operation:
 
     Attributes:
       kind: HLO's name of it, "fusion" for most; of a library's function that function.
-      bytes: operands and result, once each; of an operand that is only sliced the slices.
+      bytes: operands and result, once each, where they are in the device's main memory (a TPU keeps what it can in a
+        memory of the chip's); of an operand that is only sliced the slices.
       times: how often it runs in a step.
       scope: where in the model it comes from, as JAX names it.
     """
@@ -60,19 +64,26 @@ def operations(program: str) -> list[Operation]:
 
 def _operations(computation: str, computations: dict[str, str], times: int) -> Iterator[Operation]:
     sizes: dict[str, int] = {}
+    whole: dict[str, int] = {}  # wherever they are
     for name, shape, kind, operands, attributes in _INSTRUCTION.findall(computations[computation]):
-        sizes[name] = _bytes(shape)
+        sizes[name], whole[name] = _bytes(shape), _bytes(shape, everywhere=True)
         trips = _TRIPS.search(attributes)
         if kind == "while" and trips:
             yield from _operations(_BODY.search(attributes)[1], computations, times * int(trips[1]))
         elif kind == "async-start":
             yield from _operations(_CALLED.search(attributes)[1], computations, times)
-        elif kind not in _FREE:
+        elif kind not in _FREE and not kind.endswith(_END):
             read = [sizes[operand] for operand in _NAME.findall(operands)]
+            written = sizes[name]
             if kind == "fusion":
-                read = map(round, _read_of_parameters(computations[_CALLED.search(attributes)[1]]))
-            # A loop gives back, among others, the very arrays that it was given.
-            written = 0 if kind in ("while", "call") else sizes[name]
+                needed = map(round, _read_of_parameters(computations[_CALLED.search(attributes)[1]]))
+                read = list(map(min, read, needed))
+            elif kind in _COPIES:
+                # The result names the operand once more, beside the copy.
+                written -= read[0]
+                read = [min(read[0], _bytes(shape, everywhere=True) - whole[_NAME.findall(operands)[0]])]
+            elif kind in ("while", "call"):
+                written = 0  # a loop gives back, among others, the very arrays that it was given
             library, scope = _TARGET.search(attributes), _SCOPE.search(attributes)
             yield Operation(library[1] if library else kind, sum(read) + written, times, scope[1] if scope else "")
 
@@ -98,11 +109,12 @@ def _read_of_parameters(fused: str) -> list[float]:
 
 
 def _elements(shape: str) -> int:
-    return sum(math.prod(int(d) for d in dimensions.split(",") if d) for _, _, dimensions in _ARRAY.findall(shape))
+    return sum(math.prod(int(d) for d in dimensions.split(",") if d) for _, _, dimensions, _ in _ARRAY.findall(shape))
 
 
-def _bytes(shape: str) -> int:
-    return sum(_size(*array) for array in _ARRAY.findall(shape))
+def _bytes(shape: str, everywhere: bool = False) -> int:
+    """Bytes of the arrays of a type; of those in main memory alone, or of all."""
+    return sum(_size(*array) for *array, space in _ARRAY.findall(shape) if everywhere or not space)
 
 
 def _size(kind: str, bits: str, dimensions: str) -> int:

@@ -202,12 +202,30 @@ _MANY_PARTS, _ROWS_FOR_MANY = 64, 4096
 
 
 def _two_sums(a, b, parts, most_rows):
-    """The sums of two arrays of one shape over all axes but the last, up to so many rows in parts first."""
-    if a.shape[0] % parts or _pixels(a) > most_rows or parts % target.device_count():
-        return _sum_together(a, b, tuple(range(a.ndim - 1)))
+    """The sums of two arrays of one shape over all axes but the last, up to so many rows in parts first.
+
+    Devices sum what they have and exchange both sums at once: XLA makes one all-reduce of two sums over the parts of
+    devices, but gathers what one reduction of several arrays takes from several devices.
+    """
+    devices = target.device_count()
+    if a.shape[0] % parts or _pixels(a) > most_rows or parts % devices:
+        if devices == 1 or a.shape[0] % devices:
+            return _sum_together(a, b, tuple(range(a.ndim - 1)))
+        a, b = _sums_of_parts(a, b, devices)
+        return a.sum(0), b.sum(0)
+    a, b = _sums_of_parts(a, b, parts)
+    if parts == _FEW_PARTS:
+        return a.sum(0), b.sum(0)
+    if devices == 1:
+        return _sum_together(a, b, (0,))
+    a, b = _sums_of_parts(a, b, devices)
+    return a.sum(0), b.sum(0)
+
+
+def _sums_of_parts(a, b, parts):
+    """`[N, ..., C], [N, ..., C] -> [parts, C], [parts, C]`."""
     a, b = (x.reshape(parts, -1, *x.shape[1:]) for x in (a, b))
-    a, b = _sum_together(a, b, tuple(range(1, a.ndim - 1)))
-    return (a.sum(0), b.sum(0)) if parts == _FEW_PARTS else _sum_together(a, b, (0,))
+    return _sum_together(a, b, tuple(range(1, a.ndim - 1)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -9,7 +9,7 @@ import subprocess
 import jax
 
 import effnet_jax
-from effnet_jax.process import invocation
+from effnet_jax.process import invocation, processor
 
 COMMIT_VARIABLE = "EFFNET_JAX_COMMIT"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -18,7 +18,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 def hardware() -> str:
     """Returns the devices in words, e.g. "1 x cpu (Intel Xeon, 2 cores)"."""
     devices = jax.devices()
-    kind = f"cpu ({_processor()})" if devices[0].platform == "cpu" else devices[0].device_kind
+    kind = f"cpu ({processor.describe()})" if devices[0].platform == "cpu" else devices[0].device_kind
     processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return f"{len(devices)} x {kind}{processes}"
 
@@ -49,13 +49,3 @@ def commit() -> str | None:
 def command() -> str:
     """Returns the command line of this process; see `invocation`."""
     return invocation.command()
-
-
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        if names:
-            return f"{names[0]}, {len(names)} cores"
-    return platform.processor() or platform.machine()

@@ -2,10 +2,9 @@
 
 import gc
 import os
-import pathlib
 import sys
 
-from effnet_jax.process import heap, xla_flags
+from effnet_jax.process import heap, processor, xla_flags
 from effnet_jax.process.paths import cache_root
 
 # Programs of training or evaluation that may be queued on the device beside the running one: enough to keep it busy,
@@ -33,8 +32,8 @@ def prepare_process() -> None:
       costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
     * From JAX 0.11 on XLA is told to leave sums out of its YNNPACK calls: with them some ResNets in bfloat16 gave NaN.
     * A flag that the installed XLA does not know is left out, and stderr says so; see `xla_flags`.
-    * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little.
-      A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
+    * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little; each kind of
+      processor has a folder, since a home may be shared. A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
     * XLA's alarms about slow compilation, a block of lines each, mean nothing on slow CPUs. To its log they are errors,
       so on CPUs only fatal ones are shown; what fails is raised all the same. TF_CPP_MIN_LOG_LEVEL of the user's wins.
     * Python looks for cycles of garbage less often. Tracing makes tens of thousands of small objects that stay, and
@@ -47,7 +46,7 @@ def prepare_process() -> None:
     if not accelerator_is_there():
         os.environ.setdefault(_LOG_LEVEL, "3")
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "compiled" / processor.digest()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
@@ -69,8 +68,7 @@ def _flags() -> dict[str, str]:
     flags = {_EXTRA_OPTIONS: f"{_LOOP_BYTES}={1 << 40}"}
     if xla_flags.jaxlib_version() >= (0, 11):
         flags[_YNN_FUSIONS] = "-reduce"
-    processor = pathlib.Path("/proc/cpuinfo")
-    if processor.exists() and "avx512f" in processor.read_text():
+    if "avx512f" in processor.instructions():
         flags[_VECTOR_WIDTH] = "512"
     return flags
 

@@ -4,7 +4,8 @@
 
 `--suite cpu` or `--suite gpu` runs everything that results/benchmark_cpu.md and _gpu.md show; `make benchmark`
 does so with every peer installed. `--compile_for h100` measures nothing: a GPU's compiler counts kernels, bytes and
-memory of training steps, of those that results/gpu.md shows or of the one of `--config`, on any machine.
+memory of training steps, of those that results/gpu.md shows or of the one of `--config`, on any machine; so does a
+TPU's with `--compile_for v5e`, or `v5e:2x2` for four chips.
 
 `--cam` measures class activation maps beside pytorch-grad-cam, and
 `--sections data --resolution 224 --photographs FOLDER` the decoding of photographs beside torchvision and tf.data.
@@ -20,6 +21,7 @@ from absl import flags
 
 from effnet_jax import cli
 from effnet_jax.benchmark import counts, report, run
+from effnet_jax.benchmark.accelerators import ACCELERATORS
 from effnet_jax.benchmark.case import DTYPES, FOOTPRINTS, MODES, PEERS, SUITES, cases, check_names, check_peers
 from effnet_jax.errors import UserError
 from effnet_jax.process import atomic, invocation, runtime
@@ -47,9 +49,9 @@ DEVICE = flags.DEFINE_enum("device", None, ("cpu", "gpu", "tpu"), "Where to run.
 ROUNDS = flags.DEFINE_integer("rounds", 9, "N: Turns of each implementation.", lower_bound=1)
 ROUND_SECONDS = flags.DEFINE_float("round_seconds", 2.0, "SECONDS: Length of a turn, about.", lower_bound=0.0)
 COMPILE_FOR = flags.DEFINE_enum(
-    "compile_for", None, list(counts.ACCELERATORS), "Count what training steps would do there. Default: measure here."
+    "compile_for", None, list(ACCELERATORS), "Count what training steps would do there. Default: measure here."
 )
-CONFIG = cli.config("Whose training step --compile_for counts", default="the three of results/gpu.md")
+CONFIG = cli.config("Whose training step --compile_for counts", default="those of results/gpu.md")
 PHOTOGRAPHS = flags.DEFINE_string(
     "photographs", None, "FOLDER: Folder of images for the section data. Default: the two of scikit-learn."
 )
@@ -65,9 +67,9 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     if CONFIG.value is not None and not COMPILE_FOR.value:
-        raise UserError("--config is for --compile_for h100; what is measured here is said by --model and --batch_size")
+        raise UserError("--config is for --compile_for; what is measured here is said by --model and --batch_size")
     if COMPILE_FOR.value:
-        configs = counts.default_steps() if CONFIG.value is None else [cli.loaded(CONFIG)]
+        configs = counts.default_steps(COMPILE_FOR.value) if CONFIG.value is None else [cli.loaded(CONFIG)]
         rows = counts.count(configs, COMPILE_FOR.value, say)
         print(json.dumps(rows) if JSON.value else counts.markdown(rows, COMPILE_FOR.value))
         return

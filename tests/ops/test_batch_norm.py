@@ -1,5 +1,7 @@
 """BatchNorm against its definition and plain autodiff."""
 
+import re
+
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from effnet_jax.ops.batch_norm import batch_norm, batch_norm_swish, batch_norm_swish_of_product, normalize
+from effnet_jax.process import sharding, target
 
 EPS = 1e-3
 
@@ -133,8 +136,14 @@ def test_normalize():
 
 
 @pytest.mark.parametrize("operation", [batch_norm, batch_norm_swish, batch_norm_swish_of_product])
-@pytest.mark.parametrize("batch", [9, 16, 64])  # sums in no parts, in few, in many; of the product in one shape
-def test_formulation_for_accelerators_equals_plain_autodiff(as_on_an_accelerator, operation, batch):
+@pytest.mark.parametrize(
+    ("batch", "devices"),  # sums in no parts, in few, in many; of the product in one shape; and parts of devices
+    [(9, 1), (16, 1), (64, 1), (24, 8), (64, 8)],
+)
+def test_formulation_for_accelerators_equals_plain_autodiff(
+    as_on_an_accelerator, operation, batch, devices, monkeypatch
+):
+    monkeypatch.setattr(target, "_devices", devices)
     arguments = example((batch, 3, 5, 16), np.float32)
     definition = plain if operation is batch_norm else plain_swish
 
@@ -142,7 +151,7 @@ def test_formulation_for_accelerators_equals_plain_autodiff(as_on_an_accelerator
         return lambda *a: jnp.sin(f(*a)[0] * jnp.arange(1.0, 17)).sum()
 
     program = jax.jit(lambda *a: operation(*a, EPS)).lower(*arguments).as_text()
-    in_parts = 0 if batch == 9 else 2
+    in_parts = 0 if batch == 9 else 2  # 24 images of 8 devices: no parts but theirs
     assert program.count("stablehlo.reduce(") == 1 + in_parts
     for a, b in zip(operation(*arguments, EPS), definition(*arguments)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -171,3 +180,19 @@ def test_second_derivatives_of_the_formulation_for_accelerators(as_on_an_acceler
     ours, theirs = (jax.jit(jax.grad(penalty(f), argnums=(0, 1))) for f in operations)
     for a, b in zip(ours(*arguments), theirs(*arguments)):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("shape", [(64, 32, 32, 8), (64, 4, 4, 8), (8, 2, 2, 8)], ids=str)  # many rows, parts, few
+def test_devices_exchange_once_in_each_direction(as_on_an_accelerator, shape):
+    """Both sums of a BatchNorm in one all-reduce, and nothing gathered: devices wait for each of them."""
+
+    def loss(*arguments):
+        y, mean, var = batch_norm_swish(*arguments, EPS)
+        return (y * y).sum(), (mean, var)
+
+    mesh = sharding.data_mesh()
+    x = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding.batch_sharded(mesh))
+    vector = jax.ShapeDtypeStruct(shape[-1:], jnp.float32, sharding=sharding.replicated(mesh))
+    compiled = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True)).lower(x, vector, vector).compile()
+    exchanges = re.findall(r" (all-\w+|collective-\w+)\(", compiled.as_text())
+    assert exchanges == ["all-reduce"] * 2

@@ -39,3 +39,28 @@ def test_a_loop_becomes_one_kernel_unless_the_user_says_otherwise(flags, expecte
     monkeypatch.setenv("XLA_FLAGS", flags)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     subprocess.run([sys.executable, "-c", LOOP.replace("EXPECTED", str(expected))], check=True, timeout=120)
+
+
+PLACE = """
+import pathlib, os
+from effnet_jax.process import processor, runtime
+processor._INFO = pathlib.Path("HERE")
+runtime.prepare_process()
+print(os.environ["JAX_COMPILATION_CACHE_DIR"])
+"""
+
+
+def test_another_kind_of_processor_has_programs_of_its_own(tmp_path, monkeypatch):
+    """A home folder on a network serves machines of different processors; a program of one may not run on another."""
+    monkeypatch.setenv("EFFNET_JAX_CACHE", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    places = []
+    for name, flags in (("new", "fpu avx2 avx512f"), ("old", "fpu avx2"), ("like the new one", "avx512f avx2 fpu")):
+        info = tmp_path / name
+        info.write_text(f"processor : 0\nmodel name : {name}\nflags : {flags}\nbugs : none\n" * 2)
+        code = PLACE.replace("HERE", str(info))
+        done = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
+        places.append(done.stdout.strip())
+    new, old, like_new = places
+    assert new == like_new != old
+    assert new.startswith(str(tmp_path / "compiled"))
