@@ -71,7 +71,7 @@ def evaluate_checkpoint(
         preprocess = preprocess.of_cut_images()
     pipe = Pipeline(mesh, preprocess, augment=None, num_classes=len(names))
     model = create_model(**loaded.metadata["model"])
-    variables = sharding.put_replicated(folding.fold(model, loaded.variables), mesh)
+    variables = folding.fold(model, loaded.variables, lambda array: sharding.put_replicated(array, mesh))
     loaded = dataclasses.replace(loaded, variables={})  # not a second time beside those on the devices
     with memory.enough_for(f"a batch of {batch_size} images", "lower --batch_size"):
         examples = walk(model, variables, pipe, open_split(part, mesh), batch_size, classes)

@@ -45,9 +45,11 @@ class Classifier:
     def __init__(self, loaded: checkpoint.Loaded, fold: bool = True):
         self.metadata, self.step, self.ema = loaded.metadata, loaded.step, loaded.ema
         self.model: nn.Module = create_model(**self.metadata["model"])
-        variables = folding.fold(self.model, loaded.variables) if fold else loaded.variables
         # On the device from here on: arrays of the host would be there as well, and go over with every call.
-        self.variables: dict[str, Any] = jax.device_put(variables)
+        put = jax.device_put
+        self.variables: dict[str, Any] = (
+            folding.fold(self.model, loaded.variables, put) if fold else put(loaded.variables)
+        )
         self.labels: tuple[str, ...] = tuple(self.metadata["class_names"])
         self.preprocess = Preprocess(**self.metadata["preprocess"])
         self._functions = {

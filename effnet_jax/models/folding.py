@@ -5,7 +5,7 @@ of the convolution before it; the shift stays where the BatchNorm was. Without a
 DenseNet, both stay.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -16,32 +16,38 @@ from effnet_jax.architecture.baselines import Baseline
 from effnet_jax.models.layers import FACTOR, SHIFT
 
 
-def fold(model: nn.Module, variables: Mapping[str, Any]) -> dict[str, Any]:
+def fold(
+    model: nn.Module, variables: Mapping[str, Any], put: Callable[[np.ndarray], Any] = lambda array: array
+) -> dict[str, Any]:
     """Folds every BatchNorm; `model.apply(folded, images, train=False)` gives what it gave, to rounding.
 
     Args:
       model: of `create_model`.
-      variables: {"params", "batch_stats"} of it. What is folded already is returned as it is.
+      variables: {"params", "batch_stats"} of it. What is folded already stays as it is.
+      put: places an array where it is to be. Each is placed as soon as it is made: all of them on the host and on a
+        device would be twice the memory of the network.
 
     Returns:
-      {"params", "batch_stats"} in NumPy arrays, the latter empty; computed in float64. In place of "scale" and "bias" a
-      BatchNorm has "shift" and, where no convolution stands before it, "factor". Such a network cannot be trained.
+      {"params", "batch_stats"}, the latter empty; computed in float64. In place of "scale" and "bias" a BatchNorm has
+      "shift" and, where no convolution stands before it, "factor". Such a network cannot be trained.
     """
     params, stats = (flatten_dict(variables.get(name, {})) for name in ("params", "batch_stats"))
     convolutions = _convolutions_before_norms(model.architecture)
-    folded = {path: np.asarray(array) for path, array in params.items()}
+    folded, factors = dict(params), {}
     for norm in (path[:-1] for path in stats if path[-1] == "mean"):
-        scale, bias = (folded.pop((*norm, name)) for name in ("scale", "bias"))
+        scale, bias = (np.asarray(folded.pop((*norm, name))) for name in ("scale", "bias"))
         mean, var = (np.asarray(stats[*norm, name], np.float64) for name in ("mean", "var"))
         factor = scale / np.sqrt(var + model.numerics.bn_epsilon)
-        folded[*norm, SHIFT] = (bias - mean * factor).astype(bias.dtype)
+        folded[*norm, SHIFT] = np.asarray(bias - mean * factor, bias.dtype)
         conv = convolutions.get(norm, norm[-1].replace("bn", "conv"))
         if conv is None:
-            folded[*norm, FACTOR] = factor.astype(scale.dtype)
-            continue
-        kernel = (*norm[:-1], conv, "kernel")
-        # A kernel's last axis is its outputs, of a depthwise one as of others.
-        folded[kernel] = (folded[kernel] * factor).astype(folded[kernel].dtype)
+            folded[*norm, FACTOR] = np.asarray(factor, scale.dtype)
+        else:
+            factors[*norm[:-1], conv, "kernel"] = factor
+    for path, array in folded.items():
+        if path in factors:  # a kernel's last axis is its outputs, of a depthwise one as of others
+            array = np.asarray(np.asarray(array) * factors[path], array.dtype)
+        folded[path] = put(array)
     return {"params": unflatten_dict(folded), "batch_stats": {}}
 
 
