@@ -1,4 +1,4 @@
-"""A small checkpoint of random weights, for tests of what uses one, and how it fails where memory runs out."""
+"""Random weights for any model, a small checkpoint of some, and how what uses one fails where memory runs out."""
 
 import pathlib
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from effnet_jax import create_model
+from effnet_jax.architecture.description import Architecture
 from effnet_jax.pretrained.variables import Variable, variables
 from effnet_jax.process import environment
 from effnet_jax.training import checkpoint
@@ -24,9 +25,9 @@ MODEL = {
 def write_checkpoint(
     folder: pathlib.Path, resolution: int = 64, crop_fraction: float = 0.875, model: dict[str, Any] = MODEL
 ) -> None:
-    rng = np.random.default_rng(0)
     model = model | {"num_classes": len(LABELS)}
-    listed = variables(create_model(**model).architecture, len(LABELS))
+    # Different images are to give different answers.
+    values = random_variables(create_model(**model).architecture, len(LABELS), gain=3, variance=0.3)
     metadata = {
         "model": model,
         "preprocess": {
@@ -39,16 +40,26 @@ def write_checkpoint(
         "selected_weights": "raw",
         "versions": environment.versions(),
     }
-    checkpoint.write(folder, nest({v.path: _values(v, rng) for v in listed}), metadata)
+    checkpoint.write(folder, values, metadata)
 
 
-def _values(variable: Variable, rng: np.random.Generator) -> np.ndarray:
-    """Kernels that keep the signal's size roughly, so that different images give different answers."""
-    if variable.leaf == "kernel":
-        fan_in = np.prod(variable.shape[:-1])
-        return (rng.standard_normal(variable.shape) * np.sqrt(3 / fan_in)).astype(np.float32)
-    constant = {"scale": 1.0, "var": 0.3}.get(variable.leaf, 0.0)
-    return np.full(variable.shape, constant, np.float32)
+def random_variables(
+    architecture: Architecture, num_classes: int, dtype: str = "float32", gain: float = 2, variance: float = 1
+) -> dict[str, Any]:
+    """Variables for which no initialiser is compiled; the kernels keep the signal's size roughly.
+
+    Args:
+      gain: variance of a kernel's values for each of the values that it sums.
+      variance: what BatchNorm takes its inputs to have.
+    """
+    rng = np.random.default_rng(0)
+
+    def values(variable: Variable) -> np.ndarray:
+        if variable.leaf == "kernel":
+            return rng.standard_normal(variable.shape) * np.sqrt(gain / np.prod(variable.shape[:-1]))
+        return np.full(variable.shape, {"scale": 1, "var": variance}.get(variable.leaf, 0))
+
+    return nest({v.path: values(v).astype(dtype) for v in variables(architecture, num_classes)})
 
 
 def with_statistics(variables: dict[str, Any]) -> dict[str, Any]:

@@ -13,16 +13,14 @@ import contextlib
 import gc
 import os
 import pathlib
-import platform
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
-from effnet_jax.process import xla_flags
+from effnet_jax.process import processor, runtime, xla_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -31,19 +29,17 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Compiling is most of the time of these tests, and half of that is optimising. CI's training and notebook run optimised
 # programs, and so do the tests that compute much (XLA_FLAGS= in the Makefile). JAX 0.10 has XLA's older emitters too,
-# which take half of what the newer ones do.
+# which take half of what the newer ones do. Loops are compiled as programs have them compiled; the width, XLA's own, is
+# named so that programs that tests start add no other one, and find what was compiled here.
 if "XLA_FLAGS" not in os.environ:
-    xla_flags.add({"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"})
+    quick = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
+    xla_flags.add({**quick, **runtime.LOOPS_ARE_KERNELS, "xla_cpu_prefer_vector_width": "256"})
 # One folder of compiled programs for this process and those that inherit the variable: the workers of pytest-xdist and
 # whatever tests start. It stays for the next session, which compiles only what has changed: the name of a program is a
 # digest of it, of XLA's version and flags. A processor with other instructions might not run them.
 MOST_KEPT = 1 << 30  # bytes
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    PROCESSOR = platform.processor()
-    with contextlib.suppress(OSError, StopIteration):  # Linux
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        PROCESSOR = next(line for line in lines if line.startswith(("flags", "Features")))
-    COMPILED = ROOT / ".pytest_cache" / "compiled" / f"{zlib.crc32(PROCESSOR.encode()):08x}"
+    COMPILED = ROOT / ".pytest_cache" / "compiled" / processor.digest()
     with contextlib.suppress(FileNotFoundError):
         if sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_KEPT:
             shutil.rmtree(COMPILED, ignore_errors=True)
@@ -72,6 +68,14 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     left = [path.name for path in temporary.iterdir() if path.name.endswith("tfds")]
     assert not left, f"TFDS left {left} in the temporary folder: see initialize_from_bucket in data/sets/cifar.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_loops() -> None:
+    """See `short.shorten_loops`."""
+    from tests import short
+
+    short.shorten_loops()
 
 
 @pytest.fixture
@@ -104,6 +108,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
             pathlib.Path(file).write_bytes(b"not drawn")
 
     monkeypatch.setattr(Figure, "savefig", save)
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)  # which measures them
 
 
 @pytest.fixture

@@ -125,6 +125,9 @@ def _serve(with_jax: bool) -> None:
         cli.prepare = cli.start.prepare = lambda: None
         for module in HEAVY:
             importlib.import_module(module)
+        from tests import short
+
+        short.shorten_loops()
     assert with_jax == ("jax" in sys.modules) and threading.active_count() == 1
     gc.freeze()
     for line in sys.stdin:

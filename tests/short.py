@@ -1,12 +1,15 @@
-"""Runs in which compiling would be most of the time: a tiny config, and networks of two and four blocks."""
+"""Runs in which compiling would be most of the time: a tiny config, networks of two and four blocks, short loops."""
 
 from collections.abc import Callable
 
+import jax
 import ml_collections
 import pytest
 
 from configs import default
 from effnet_jax.architecture import scaling
+from effnet_jax.ops import shifted_sums
+from effnet_jax.process import sharding
 
 
 def tiny_config() -> ml_collections.ConfigDict:
@@ -30,7 +33,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     return config
 
 
-def networks_of(round_repeats: Callable[[int, float], int]) -> Callable:
+def networks_of(round_repeats: Callable[[int, float], int], one_device: bool = False) -> Callable:
     """Returns a fixture for a module of tests: its EfficientNets have the blocks that `round_repeats` says.
 
     The width has to make the channels equal where stages are left out: at 0.05 all are 8, at 0.25 the stem's and the
@@ -41,9 +44,17 @@ def networks_of(round_repeats: Callable[[int, float], int]) -> Callable:
     def short_networks():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(scaling, "round_repeats", round_repeats)
+            if one_device:
+                train_on_one_device(patch)
             yield
 
     return short_networks
+
+
+def train_on_one_device(patch: pytest.MonkeyPatch) -> None:
+    """For runs that could as well be on eight: compiling for one takes two thirds of the time."""
+    mesh_of = sharding.data_mesh
+    patch.setattr(sharding, "data_mesh", lambda devices=None: mesh_of(devices or jax.devices()[:1]))
 
 
 def two_blocks(repeats: int, depth_multiplier: float) -> int:
@@ -57,3 +68,11 @@ def two_blocks(repeats: int, depth_multiplier: float) -> int:
 def four_blocks(repeats: int, depth_multiplier: float) -> int:
     """Likewise, a block each of stages 2 to 5: 3x3 and 5x5, strides 1 and 2; the last one is residual at 8 channels."""
     return int(repeats in (2, 3))
+
+
+def shorten_loops() -> None:
+    """Makes the body of a filter gradient's loop two rows and not eight: most of a training step that is compiled.
+
+    `tests/ops/test_depthwise.py` has the real ones.
+    """
+    shifted_sums._ROWS_IN_A_KERNEL = 2

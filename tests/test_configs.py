@@ -12,6 +12,7 @@ import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
@@ -26,15 +27,15 @@ from effnet_jax.data.sets.splits import Dataset, Split
 from effnet_jax.errors import UserError
 from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained.variables import variables
-from effnet_jax.process import sharding, xla_flags
+from effnet_jax.process import xla_flags
 from effnet_jax.report import published
 from effnet_jax.report.runs import read_run
 from effnet_jax.study.members import member, scaled
-from effnet_jax.training import setup
+from effnet_jax.training import program, setup
 from effnet_jax.training.optimizer import learning_rate_schedule
 from effnet_jax.training.rates import learning_rate_factors
-from tests.checkpoints import write_checkpoint
-from tests.short import two_blocks
+from tests.checkpoints import random_variables, write_checkpoint
+from tests.short import train_on_one_device, two_blocks
 
 FOLDER = pathlib.Path(default.__file__).parent
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -169,8 +170,7 @@ def test_at_full_size_each_parameter_is_counted_and_has_one_learning_rate(name):
 @pytest.fixture
 def generated(monkeypatch, tmp_path):
     """Noise of the right shape for every data set, random weights where a config starts from some, one device."""
-    one = sharding.data_mesh(jax.devices()[:1])
-    monkeypatch.setattr(sharding, "data_mesh", lambda: one)
+    train_on_one_device(monkeypatch)
     monkeypatch.setattr(setup, "load_data", noise)
     return tmp_path / "weights"
 
@@ -194,8 +194,10 @@ def noise(run):
 
 @pytest.fixture
 def quick_to_compile(monkeypatch):
-    """XLA's own convolutions, one operation for random bits, no optimisation."""
+    """XLA's own convolutions, one operation for random bits, weights without an initialiser, no optimisation."""
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *operands, default, **_: default(*operands))
+    made_up = lambda model, key, resolution: random_variables(model.architecture, model.num_classes)  # noqa: E731
+    monkeypatch.setattr(program, "init_variables", lambda *arguments: jax.tree.map(jnp.asarray, made_up(*arguments)))
     options = {"jax_disable_most_optimizations": True, "jax_default_prng_impl": "unsafe_rbg"}
     before = {name: jax.config.values[name] for name in options}
     for name, value in options.items():

@@ -11,6 +11,9 @@ from effnet_jax.cam.registry import METHODS
 from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
 from tests.cam.tiny import Tiny
 from tests.checkpoints import LABELS
+from tests.short import four_blocks, networks_of
+
+short_networks = networks_of(four_blocks)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,8 @@ def test_a_pass_in_training_mode_changes_no_later_answer(small_checkpoint, image
     net = effnet_jax.load(small_checkpoint, fold=False)
     before = net.predict(images)
     key = {"dropout": jax.random.key(0), "stochastic_depth": jax.random.key(1)}
-    _, moved = net.model.apply(net.variables, net.preprocess(images), train=True, rngs=key, mutable=["batch_stats"])
+    train = jax.jit(lambda v, x: net.model.apply(v, x, train=True, rngs=key, mutable=["batch_stats"]))
+    _, moved = train(net.variables, net.preprocess(images))
     pairs = zip(jax.tree.leaves(moved), jax.tree.leaves(net.variables["batch_stats"]))
     assert any((new != old).any() for new, old in pairs), "the statistics move, in what is returned"
     np.testing.assert_array_equal(net.predict(images), before)
@@ -43,7 +47,7 @@ def test_a_pass_in_training_mode_changes_no_later_answer(small_checkpoint, image
 def test_a_map_of_no_evidence_or_a_black_image_is_no_nan(name):
     model = Tiny()
     black = jnp.zeros((2, 16, 16, 3))
-    variables = model.init(jax.random.key(0), black)
+    variables = jax.jit(model.init)(jax.random.key(0), black)
     dead = jax.tree.map(jnp.zeros_like, variables)
     against = jax.tree.map(lambda leaf: -jnp.abs(leaf), variables)  # every class speaks against itself
     for weights in (variables, dead, against):
@@ -56,7 +60,7 @@ def test_a_map_of_no_evidence_or_a_black_image_is_no_nan(name):
 def test_maps_in_a_loop_keep_nothing(caplog):
     model = Tiny()
     images = jnp.ones((2, 16, 16, 3))
-    variables = model.init(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     explain = lambda step: effnet_jax.cam.grad_cam(model, variables, images + step, np.array([step % 5] * 2))  # noqa: E731
     jax.block_until_ready(explain(0))
     held = len(jax.live_arrays())

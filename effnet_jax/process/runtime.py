@@ -17,7 +17,8 @@ _GARBAGE_THRESHOLDS = 20_000, 10, 10
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 3: fatal errors only
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 _YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
-_EXTRA_OPTIONS, _LOOP_BYTES = "xla_backend_extra_options", "xla_cpu_small_while_loop_byte_threshold"
+_LOOP_BYTES = "xla_cpu_small_while_loop_byte_threshold"
+LOOPS_ARE_KERNELS = {"xla_backend_extra_options": f"{_LOOP_BYTES}={1 << 40}"}  # XLA's flag for that
 
 
 def prepare_process() -> None:
@@ -65,7 +66,7 @@ def accelerator_is_there() -> bool:
 
 
 def _flags() -> dict[str, str]:
-    flags = {_EXTRA_OPTIONS: f"{_LOOP_BYTES}={1 << 40}"}
+    flags = dict(LOOPS_ARE_KERNELS)
     if xla_flags.jaxlib_version() >= (0, 11):
         flags[_YNN_FUSIONS] = "-reduce"
     if "avx512f" in processor.instructions():

@@ -88,8 +88,8 @@ def test_bfloat16(net, images):
 
 def test_an_efficientnet(efficientnet):
     """Its own interface, layers by name, the compute dtype of a bfloat16 model."""
-    x = coarse_and_fine(96).astype(np.float32)
-    assert grad_cam(efficientnet, x, layer="stage5", raw=True).shape == (8, 6, 6)
+    x = coarse_and_fine(96).astype(np.float32)[:4]
+    assert grad_cam(efficientnet, x, layer="stage5", raw=True).shape == (4, 6, 6)
     half = efficientnet.model.clone(numerics=dataclasses.replace(efficientnet.model.numerics, dtype="bfloat16"))
     exact = grad_cam(efficientnet, x, 1, raw=True)
     rounded = np.asarray(cam.grad_cam(half, efficientnet.variables, x, 1, raw=True))

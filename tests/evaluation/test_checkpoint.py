@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 import scipy.special
@@ -61,7 +62,8 @@ def test_a_folder_is_evaluated_image_by_image(run, photographs, tmp_path, capsys
     net = effnet_jax.load(run)
     seen = net.preprocess  # by the rule that cuts what streams
     cut = np.stack([central_crop(path.read_bytes(), path.name, seen.resolution, seen.crop_fraction) for path in paths])
-    logits = np.asarray(net.model.apply(net.variables, net.preprocess.normalize(cut), train=False), np.float64)
+    apply = jax.jit(lambda v, x: net.model.apply(v, net.preprocess.normalize(x), train=False))
+    logits = np.asarray(apply(net.variables, cut), np.float64)
     predicted = logits.argmax(1)
     assert found["count"] == 9 and found["dataset"] == f"folder:{photographs}"
     np.testing.assert_allclose(found["accuracy"], (predicted == truth).mean())

@@ -8,6 +8,7 @@ import pytest
 import effnet_jax
 from effnet_jax.architecture import baselines
 from effnet_jax.errors import UserError
+from tests.checkpoints import random_variables
 
 NAMES = ("resnet50", "densenet201")
 
@@ -22,8 +23,7 @@ def shallow(monkeypatch):
 def make(name, **options):
     model = effnet_jax.create_model(name, num_classes=7, stem_stride=1, **options)
     images = jax.random.normal(jax.random.key(0), (2, 13, 13, 3))
-    variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(1))
-    return model, variables, images
+    return model, random_variables(model.architecture, 7), images
 
 
 @pytest.mark.parametrize("name", NAMES)

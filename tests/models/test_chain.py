@@ -9,6 +9,7 @@ import pytest
 import effnet_jax
 from effnet_jax.models import chain
 from effnet_jax.models.layers import BatchNorm
+from tests.checkpoints import random_variables
 from tests.short import four_blocks, networks_of
 
 short_networks = networks_of(four_blocks)
@@ -24,7 +25,7 @@ def one_device(monkeypatch):
 def example(batch_size=6):
     model = effnet_jax.create_model("efficientnet_b0", num_classes=5, width_multiplier=0.25)
     images = jax.random.normal(jax.random.key(0), (batch_size, 64, 64, 3))
-    return model, jax.jit(lambda: model.init(jax.random.key(1), images[:1], train=False))(), images
+    return model, random_variables(model.architecture, 5), images
 
 
 def everything(model, variables, images):

@@ -6,18 +6,22 @@ import pytest
 import effnet_jax
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
-from tests.short import four_blocks
+from tests.checkpoints import random_variables
+from tests.short import four_blocks, two_blocks
 
 SMALL = dict(width_multiplier=0.05, stem_stride=1, stage_strides=(1, 2, 2, 1, 1, 1, 1))
+
+
+def example():
+    model = effnet_jax.create_model("efficientnet_b0", num_classes=7, **SMALL)
+    images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
+    return model, random_variables(model.architecture, 7), images
 
 
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(scaling, "round_repeats", four_blocks)
-    model = effnet_jax.create_model("efficientnet_b0", num_classes=7, **SMALL)
-    images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
-    init = jax.jit(lambda key: model.init(key, images, train=False))
-    return model, init(jax.random.key(1)), images
+    return example()
 
 
 def test_every_layer_splits_the_model_into_features_and_head(small):
@@ -81,8 +85,9 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(small):
     np.testing.assert_allclose(rounded, full, rtol=0.1, atol=0.02)
 
 
-def test_remat_changes_nothing_but_memory(small):
-    model, variables, images = small
+def test_remat_changes_nothing_but_memory(monkeypatch):
+    monkeypatch.setattr(scaling, "round_repeats", two_blocks)
+    model, variables, images = example()
 
     def loss(params, model):
         logits, _ = model.apply(

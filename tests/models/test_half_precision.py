@@ -12,8 +12,9 @@ import pytest
 import effnet_jax
 from effnet_jax.architecture import baselines, scaling
 from tests import short
+from tests.checkpoints import random_variables
 
-SMALL = {"width_multiplier": 0.25}
+SMALL = {"width_multiplier": 0.05}  # of `two_blocks`
 MODELS = {"efficientnet_b0": SMALL, "resnet50": {}, "resnet152": {}, "densenet201": {}}
 
 
@@ -37,7 +38,7 @@ def test_sums_over_maps_in_bfloat16_are_those_of_float32(name):
         for dtype in ("float32", "bfloat16")
     )
     images = jax.random.normal(jax.random.key(0), (2, 13, 13, 3))
-    variables = jax.jit(lambda key: full.init(key, images, train=False))(jax.random.key(1))
+    variables = random_variables(full.architecture, 7)
     layers = full.layer_names
 
     @jax.jit

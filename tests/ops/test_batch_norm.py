@@ -47,7 +47,8 @@ def test_values_and_gradients_equal_plain_autodiff(shape, fused, plain):
         def loss(f):
             return lambda *a: jnp.sin(f(*a)[0] * jnp.arange(1.0, shape[-1] + 1)).sum()
 
-        for a, b in zip(fused(*arguments, EPS), plain(*arguments)):
+        values = jax.jit(lambda *a: (fused(*a, EPS), plain(*a)))
+        for a, b in zip(*values(*arguments)):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
         ours, theirs = (jax.jit(jax.grad(loss(f), argnums=(0, 1, 2))) for f in (lambda *a: fused(*a, EPS), plain))
         for a, b in zip(ours(*arguments), theirs(*arguments)):
@@ -153,11 +154,13 @@ def test_formulation_for_accelerators_equals_plain_autodiff(
     program = jax.jit(lambda *a: operation(*a, EPS)).lower(*arguments).as_text()
     in_parts = 0 if batch == 9 else 2  # 24 images of 8 devices: no parts but theirs
     assert program.count("stablehlo.reduce(") == 1 + in_parts
-    for a, b in zip(operation(*arguments, EPS), definition(*arguments)):
+    values = jax.jit(lambda *a: (operation(*a, EPS), definition(*a)))
+    for a, b in zip(*values(*arguments)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     with jax.enable_x64(True):  # this loss amplifies the rounding of float32
         arguments = example((batch, 3, 5, 16))
-        ours, theirs = (jax.grad(loss(f), argnums=(0, 1, 2)) for f in (lambda *a: operation(*a, EPS), definition))
+        functions = (lambda *a: operation(*a, EPS), definition)
+        ours, theirs = (jax.jit(jax.grad(loss(f), argnums=(0, 1, 2))) for f in functions)
         for a, b in zip(ours(*arguments), theirs(*arguments)):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 

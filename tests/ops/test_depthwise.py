@@ -15,6 +15,16 @@ from effnet_jax.ops import depthwise, shifted_sums
 from effnet_jax.ops.depthwise import depthwise_conv
 from effnet_jax.ops.geometry import Axis, explicit_padding, geometry_of
 
+ROWS = shifted_sums._ROWS_IN_A_KERNEL
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_long_as_it_is():
+    """The loop of the filter gradient, which other tests shorten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shifted_sums, "_ROWS_IN_A_KERNEL", ROWS)
+        yield
+
 
 def reference(x, kernel, stride=1, padding="SAME"):
     """What `depthwise_conv` must equal."""
@@ -59,9 +69,13 @@ def assert_equal_in_float64(batch, height, width, k, stride, padding):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "SYMMETRIC"])
-@pytest.mark.parametrize("k, stride", list(itertools.product((3, 5, 7), (1, 2))))
+@pytest.mark.parametrize("k, stride", list(itertools.product((3, 5), (1, 2))))
 def test_equals_grouped_convolution(k, stride, padding):
     assert_equal_in_float64(4, 7, 8, k, stride, padding)
+
+
+def test_a_kernel_of_seven():
+    assert_equal_in_float64(4, 7, 8, 7, 2, "SYMMETRIC")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 4)])
@@ -218,12 +232,20 @@ def test_default_formulation_of_other_platforms(height, width, k, stride):
     with jax.enable_x64(True):
         x, kernel = example(2, height, width, k)
         geometry = geometry_of(x.shape, kernel.shape, stride, "SAME")
-        y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)
-        g = cotangent(y)
-        arguments = {"forward": (x, kernel, y), "input gradient": (g, kernel, dx), "filter gradient": (x, g, dw)}
-        for direction, (a, b, expected) in arguments.items():
-            for formulation in depthwise.FORMULATIONS[direction].values():
-                np.testing.assert_allclose(formulation(geometry, a, b), expected, atol=1e-11)
+
+        @jax.jit
+        def every_one(x, kernel):
+            y, dx, dw = value_and_gradients(functools.partial(depthwise_conv, stride=stride), x, kernel)
+            g = cotangent(y)
+            arguments = {"forward": (x, kernel, y), "input gradient": (g, kernel, dx), "filter gradient": (x, g, dw)}
+            return {
+                (direction, name): (formulation(geometry, a, b), expected)
+                for direction, (a, b, expected) in arguments.items()
+                for name, formulation in depthwise.FORMULATIONS[direction].items()
+            }
+
+        for name, (found, expected) in every_one(x, kernel).items():
+            np.testing.assert_allclose(found, expected, atol=1e-11, err_msg=str(name))
 
 
 def test_padding_that_leaves_the_size_as_it_was():

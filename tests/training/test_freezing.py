@@ -20,7 +20,7 @@ TINY = {
     "width_multiplier": 0.1,
     "stem_stride": 1,
 }
-short_networks = networks_of(four_blocks)
+short_networks = networks_of(four_blocks, one_device=True)
 QUIET = {"dropout_rate": 0.0, "stochastic_depth_rate": 0.0}
 PROBE = ((r"classifier/.*", 1.0), (r"(?!classifier/).*", 0.0))
 NORMS = ((r".*bn/.*", 0.0), (r"(?!.*bn/).*", 1.0))

@@ -16,7 +16,7 @@ from effnet_jax.training.loop import train_and_evaluate
 from tests.short import networks_of, tiny_config, two_blocks
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-short_networks = networks_of(two_blocks)
+short_networks = networks_of(two_blocks, one_device=True)
 
 
 def config_of(steps, **optimizer):
@@ -128,7 +128,7 @@ def test_a_state_that_does_not_fit_and_a_plan_that_is_over_are_refused(finished,
 
 def test_a_trace_of_some_steps(finished, tmp_path, capsys):
     folder = copy_of(finished, tmp_path)
-    train_and_evaluate(config_of(10), folder, profile_steps=(7, 9))
+    train_and_evaluate(config_of(9), folder, profile_steps=(7, 9))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trace ")]
     assert line.endswith("at https://ui.perfetto.dev")
     (written,) = (folder / "profile").rglob("perfetto_trace.json.gz")

@@ -15,7 +15,7 @@ from effnet_jax.process import lock, memory
 from effnet_jax.training import checkpoint, loop, statistics
 from effnet_jax.training.loop import train_and_evaluate
 from tests import conftest, forked
-from tests.short import networks_of, two_blocks
+from tests.short import networks_of, train_on_one_device, two_blocks
 
 short_networks = networks_of(two_blocks)
 TIMES = ("images_per_second",)  # the one thing two equal runs may differ in
@@ -154,6 +154,7 @@ def test_a_run_writes_every_file_of_the_contract(reference):
 
 
 def test_without_validation_every_image_is_trained_on_and_the_last_averages_are_taken(tmp_path, monkeypatch, capsys):
+    train_on_one_device(monkeypatch)
     config = short_config()
     config.dataset.validation_examples = 0
     config.eval_every_steps = 1
@@ -230,7 +231,8 @@ def test_another_config_in_the_workdir_is_refused_and_nothing_is_lost(reference,
     assert {path: path.read_bytes() for path in reference.rglob("*") if path.is_file()} == before
 
 
-def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):
+def test_non_finite_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path, monkeypatch):
+    train_on_one_device(monkeypatch)
     tiny_config.optimizer.update(
         name="sgd",
         schedule="step",

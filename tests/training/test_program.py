@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from effnet_jax.architecture import scaling
-from effnet_jax.process import target
+from effnet_jax.process import sharding, target
 from effnet_jax.training import setup
 from tests import short
 
@@ -13,6 +13,7 @@ from tests import short
 @pytest.fixture
 def config(tiny_config, monkeypatch):
     monkeypatch.setattr(scaling, "round_repeats", short.two_blocks)
+    short.train_on_one_device(monkeypatch)
     tiny_config.steps_per_dispatch = 2
     tiny_config.model.width_multiplier = 0.1
     tiny_config.model.dropout_rate = 0.0
@@ -22,9 +23,9 @@ def config(tiny_config, monkeypatch):
     return tiny_config
 
 
-def after(config, counts):
+def after(config, counts, start):
     built = setup.build(config)
-    state, feed, done = built.fresh_state(), built.feeds(0, None).at(0), 0
+    state, feed, done = sharding.put_replicated(start, built.mesh), built.feeds(0, None).at(0), 0
     for count in counts:
         state, token = built.train_steps(state, feed, count)
         done += count
@@ -33,10 +34,11 @@ def after(config, counts):
 
 
 def test_steps_for_accelerators_equal_those_for_cpus(config):
-    expected = after(config, [2, 1])
+    start = jax.device_get(setup.build(config).fresh_state())
+    expected = after(config, [2, 1], start)
     jax.clear_caches()
     with target.tracing_for("cuda"):
-        found = after(config, [2, 1])
+        found = after(config, [2, 1], start)
     jax.clear_caches()
     assert int(found.step) == 3
     for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(expected.params)):

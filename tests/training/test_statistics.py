@@ -21,6 +21,7 @@ from effnet_jax.training.freezing import Freezing
 from effnet_jax.training.loop import train_and_evaluate
 from effnet_jax.training.setup import load_data
 from tests import short
+from tests.checkpoints import random_variables
 
 
 class TwoNorms(nn.Module):
@@ -102,6 +103,7 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scaling, "round_repeats", short.two_blocks)
+        short.train_on_one_device(patch)
         train_and_evaluate(config, folder)
         yield config, folder, setup.build(config)
 
@@ -136,7 +138,7 @@ def test_real_networks_measure_what_training_would_without_dropping_anything(nam
     model = create_model(**options, dropout_rate=0.5, **drops, remat=True)
     quiet = create_model(**options, dropout_rate=0.0, **dict.fromkeys(drops, 0.0), bn_momentum=0.0)
     images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
-    variables = jax.jit(lambda: quiet.init(jax.random.key(1), images, train=False))()
+    variables = random_variables(quiet.architecture, 3)
     found = jax.jit(lambda: statistics.of_batch(model, variables, images))()
     _, expected = jax.jit(lambda: quiet.apply(variables, images, train=True, mutable=["batch_stats"]))()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected["batch_stats"])

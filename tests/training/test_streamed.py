@@ -14,6 +14,7 @@ from effnet_jax.evaluation.checkpoint import evaluate_checkpoint
 from effnet_jax.training import checkpoint
 from effnet_jax.training.loop import train_and_evaluate
 from tests.data import photographs
+from tests.short import train_on_one_device
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -28,6 +29,7 @@ def name(tmp_path_factory):
 def one_block():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(baselines.RESNET_BLOCKS, "resnet50", (1,))
+        train_on_one_device(patch)
         yield
 
 

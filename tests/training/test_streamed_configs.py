@@ -14,7 +14,7 @@ from effnet_jax.training import setup
 from effnet_jax.training.loop import train_and_evaluate
 from effnet_jax.training.plan import Plan
 from tests.data import photographs
-from tests.short import two_blocks
+from tests.short import train_on_one_device, two_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,7 @@ def test_two_steps(name, tmp_path, monkeypatch):
     config.update(num_train_steps=2, batch_size=8, eval_batch_size=8, eval_every_steps=2, log_every_steps=1)
     config.model.update(width_multiplier=0.05, allow_1x1_map=True)
     monkeypatch.setattr(scaling, "round_repeats", two_blocks)
+    train_on_one_device(monkeypatch)
     config.dataset.resolution = 32
     info = registry.info(config.dataset.name)
 

@@ -12,7 +12,7 @@ from tests.short import four_blocks, networks_of
 
 DIGITS = tuple("0123456789")
 pytestmark = pytest.mark.usefixtures("no_pictures")
-short_networks = networks_of(four_blocks)
+short_networks = networks_of(four_blocks, one_device=True)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 import effnet_jax
 from effnet_jax import safetensors
-from effnet_jax.data import datasets
+from effnet_jax.data.disk import descriptions, files, records
 from effnet_jax.errors import UserError
 from effnet_jax.training import checkpoint, weights_file
 from tests.checkpoints import LABELS
@@ -65,8 +65,10 @@ def test_the_model_that_comes_with_the_package_is_that_of_its_record():
 @pytest.mark.skipif(not PREPARED.is_dir(), reason=f"CIFAR-100 is not prepared at {PREPARED.parent}")
 def test_it_is_as_accurate_as_it_was():
     """On the first 1,000 test images: all 10,000 take 10 s on two cores and give 66.1 %, the record's figure."""
-    split = datasets.load("cifar100").splits["test"]
+    prepared = descriptions.find("cifar100", PREPARED.parent, 100)
+    with files.Progress("decoding", 10_000, "images") as progress:
+        images, labels = records.decode(prepared, "test", (32, 32), progress)
     net = effnet_jax.load(NAME)
-    right = np.mean(net.predict(np.asarray(split.images[:1000]), 250).argmax(-1) == split.labels[:1000])
+    right = np.mean(net.predict(images[:1000], 250).argmax(-1) == labels[:1000])
     assert right == pytest.approx(0.675, abs=0.003), "the checkpoint it was made of gives 67.3 % of these images"
     assert abs(right - RECORD["test"]["ema_accuracy"]) < 0.04, "three standard deviations of 1,000 images"
