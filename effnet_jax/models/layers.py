@@ -5,7 +5,7 @@ and logits are kept in float32 (float64 when that is the compute dtype).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
 
@@ -98,7 +98,8 @@ class BatchNorm(nn.Module):
         """Normalises `x`; with `factors`, inputs and kernel of the 1x1 convolution that made it, in fewer passes."""
         channels, dtype, ops = x.shape[-1], self.numerics.param_dtype, self.numerics.operations
         if self.has_variable("params", SHIFT):
-            return self._folded(x, train)
+            y = _folded(self.variables["params"], x, train)
+            return ops.swish(y) if self.swish else y
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), dtype)
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype)
@@ -107,40 +108,44 @@ class BatchNorm(nn.Module):
             y = ops.normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
             return ops.swish(y) if self.swish else y
         rest = scale, bias, self.numerics.bn_epsilon
+        groups = target.device_count() if self.numerics.bn_group == BY_DEVICE else 1
         if self.swish and factors:
             inputs, kernel = factors
-            y, mean, var = self._by_group(ops.pointwise_batch_norm_swish, inputs, kernel, *rest)
+            y, mean, var = _by_group(groups, ops.pointwise_batch_norm_swish, inputs, kernel, *rest)
         else:
             with_swish = ops.batch_norm_swish_of_product if self.of_product else ops.batch_norm_swish
-            y, mean, var = self._by_group(with_swish if self.swish else ops.batch_norm, x, *rest)
+            y, mean, var = _by_group(groups, with_swish if self.swish else ops.batch_norm, x, *rest)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
             moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
             moving_var.value = keep * moving_var.value + (1 - keep) * var
         return y
 
-    def _by_group(self, operation: Callable, x: jax.Array, *rest: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns what an operation gives for each group of images by itself: `y`, and means of means and variances."""
-        groups = target.device_count() if self.numerics.bn_group == BY_DEVICE else 1
-        if groups == 1 or x.shape[0] % groups:
-            return operation(x, *rest)
-        # The leading axis is the one that is spread over the devices: each has one group.
-        grouped = x.reshape(groups, -1, *x.shape[1:])
-        y, mean, var = jax.vmap(lambda images: operation(images, *rest))(grouped)
-        return y.reshape(x.shape[0], *y.shape[2:]), mean.mean(0), var.mean(0)
 
-    def _folded(self, x: jax.Array, train: bool) -> jax.Array:
-        if train:
-            raise UserError(
-                "this network's BatchNorms are folded into its convolutions, so it cannot be trained: load it with "
-                "effnet_jax.load(..., fold=False)"
-            )
-        shift = self.get_variable("params", SHIFT)
-        y = x.astype(shift.dtype)
-        if self.has_variable("params", FACTOR):
-            y = y * self.get_variable("params", FACTOR)
-        y = (y + shift).astype(x.dtype)
-        return self.numerics.operations.swish(y) if self.swish else y
+# Functions and not methods: who intercepts a BatchNorm's methods, as measuring and freezing do, means the call alone.
+
+
+def _by_group(groups: int, operation: Callable, x: jax.Array, *rest: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns what an operation gives for each group of images by itself: `y`, and means of means and variances."""
+    if groups == 1 or x.shape[0] % groups:
+        return operation(x, *rest)
+    # The leading axis is the one that is spread over the devices: each has one group.
+    grouped = x.reshape(groups, -1, *x.shape[1:])
+    y, mean, var = jax.vmap(lambda images: operation(images, *rest))(grouped)
+    return y.reshape(x.shape[0], *y.shape[2:]), mean.mean(0), var.mean(0)
+
+
+def _folded(left: Mapping[str, jax.Array], x: jax.Array, train: bool) -> jax.Array:
+    """What a folded BatchNorm does; `left` are its parameters."""
+    if train:
+        raise UserError(
+            "this network's BatchNorms are folded into its convolutions, so it cannot be trained: load it with "
+            "effnet_jax.load(..., fold=False)"
+        )
+    y = x.astype(left[SHIFT].dtype)
+    if FACTOR in left:
+        y = y * left[FACTOR]
+    return (y + left[SHIFT]).astype(x.dtype)
 
 
 class Conv(nn.Module):
