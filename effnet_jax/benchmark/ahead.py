@@ -65,7 +65,7 @@ def compiled_step(config: ml_collections.ConfigDict, accelerator: str) -> jax.st
     model = create_model(**config.model.to_dict())
     plan = Plan.from_config(config, count, mesh.size)
     mean, std = (adapted_constants(values, model.architecture.in_channels) for values in (info.mean, info.std))
-    with target.tracing_for(platform, mesh.size):
+    with target.tracing_for(platform, mesh):
         program = Program.of(config, model, plan, Preprocess(config.dataset.resolution, mean, std), mesh)
         state = sharding.abstract_replicated(jax.eval_shape(program.state_from, {}), mesh)
         feed = _feed(config, info, count, mesh)

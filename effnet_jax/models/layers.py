@@ -5,13 +5,15 @@ and logits are kept in float32 (float64 when that is the compute dtype).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from effnet_jax.architecture import scaling
 from effnet_jax.errors import UserError
@@ -107,14 +109,15 @@ class BatchNorm(nn.Module):
         if not train:
             y = ops.normalize(x, moving_mean.value, moving_var.value, scale, bias, self.numerics.bn_epsilon)
             return ops.swish(y) if self.swish else y
-        rest = scale, bias, self.numerics.bn_epsilon
-        groups = target.device_count() if self.numerics.bn_group == BY_DEVICE else 1
+        arrays = x, scale, bias
         if self.swish and factors:
-            inputs, kernel = factors
-            y, mean, var = _by_group(groups, ops.pointwise_batch_norm_swish, inputs, kernel, *rest)
+            arrays, operation = (*factors, scale, bias), ops.pointwise_batch_norm_swish
+        elif self.swish:
+            operation = ops.batch_norm_swish_of_product if self.of_product else ops.batch_norm_swish
         else:
-            with_swish = ops.batch_norm_swish_of_product if self.of_product else ops.batch_norm_swish
-            y, mean, var = _by_group(groups, with_swish if self.swish else ops.batch_norm, x, *rest)
+            operation = ops.batch_norm
+        operation = functools.partial(operation, eps=self.numerics.bn_epsilon)
+        y, mean, var = _by_device(operation, *arrays) if self.numerics.bn_group == BY_DEVICE else operation(*arrays)
         if not self.is_initializing():
             keep = self.numerics.bn_momentum
             moving_mean.value = keep * moving_mean.value + (1 - keep) * mean
@@ -125,14 +128,20 @@ class BatchNorm(nn.Module):
 # Functions and not methods: who intercepts a BatchNorm's methods, as measuring and freezing do, means the call alone.
 
 
-def _by_group(groups: int, operation: Callable, x: jax.Array, *rest: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns what an operation gives for each group of images by itself: `y`, and means of means and variances."""
-    if groups == 1 or x.shape[0] % groups:
-        return operation(x, *rest)
-    # The leading axis is the one that is spread over the devices: each has one group.
-    grouped = x.reshape(groups, -1, *x.shape[1:])
-    y, mean, var = jax.vmap(lambda images: operation(images, *rest))(grouped)
-    return y.reshape(x.shape[0], *y.shape[2:]), mean.mean(0), var.mean(0)
+def _by_device(operation: Callable, x: jax.Array, *others: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns what an operation gives on each device by itself: `y`, and the means of means and of variances."""
+    mesh = target.mesh()
+    if mesh.size == 1 or x.shape[0] % mesh.size:
+        return operation(x, *others)
+
+    def on_one(*arrays: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        y, mean, var = operation(*arrays)
+        return y, mean[None], var[None]
+
+    split, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
+    specs = (split, *[whole] * len(others))
+    y, mean, var = jax.shard_map(on_one, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(x, *others)
+    return y, mean.mean(0), var.mean(0)
 
 
 def _folded(left: Mapping[str, jax.Array], x: jax.Array, train: bool) -> jax.Array:

@@ -144,7 +144,7 @@ def test_normalize():
 def test_formulation_for_accelerators_equals_plain_autodiff(
     as_on_an_accelerator, operation, batch, devices, monkeypatch
 ):
-    monkeypatch.setattr(target, "_devices", devices)
+    monkeypatch.setattr(target, "device_count", lambda: devices)
     arguments = example((batch, 3, 5, 16), np.float32)
     definition = plain if operation is batch_norm else plain_swish
 

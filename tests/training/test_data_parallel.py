@@ -1,6 +1,7 @@
 """One device and eight compute the same step: BatchNorm is global-batch BatchNorm."""
 
 import dataclasses
+import re
 
 import flax.linen as nn
 import jax
@@ -118,3 +119,13 @@ def test_a_whole_network_with_statistics_of_each_device():
     by_two = [apply(alone, images[start : start + 2]) for start in range(0, 16, 2)]
     np.testing.assert_allclose(whole, np.concatenate(by_two), atol=1e-5)
     assert np.abs(apply(alone, images) - whole).max() > 1e-3
+
+
+def test_with_statistics_of_each_device_they_wait_for_each_other_at_the_end_alone():
+    model = OneBatchNorm(Numerics(bn_group="device"))
+    images = jax.ShapeDtypeStruct((16, 8, 8, 3), jnp.float32, sharding=sharding.batch_sharded(sharding.data_mesh()))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))
+    variables = sharding.abstract_replicated(variables, sharding.data_mesh())
+    loss = lambda v, x: (model.apply(v, x, train=True, mutable=["batch_stats"])[0] ** 2).sum(1)  # noqa: E731
+    forward = jax.jit(loss).lower(variables, images).compile().as_text()
+    assert not re.findall(r" all-\w+\(", forward)
