@@ -99,3 +99,29 @@ def test_of_a_compiled_program():
     x = jnp.ones((64, 32))
     program = jax.jit(lambda x: jnp.sort(x, axis=0)).lower(x).compile().as_text()
     assert 2 * x.nbytes <= bytes_moved(program) <= 6 * x.nbytes  # one operation, perhaps with a copy on either side
+
+
+# Of a step as the compiler for a TPU gives it, shortened: S(1) is the chip's own memory.
+TPU_PROGRAM = """HloModule jit_steps, is_scheduled=true
+
+ENTRY %main.3 (x: f32[64,8], y: f32[8]) -> f32[8] {
+  %x = f32[64,8]{1,0:T(8,128)} parameter(0)
+  %y = f32[8]{0:T(128)} parameter(1)
+  %copy-start = (f32[8]{0:T(128)S(1)}, f32[8]{0:T(128)}, u32[]{:S(2)}) copy-start(%y)
+  %copy-done = f32[8]{0:T(128)S(1)} copy-done(%copy-start)
+  %slice-start = ((f32[64,8]{1,0:T(8,128)}), f32[16,8]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:16], [0:8]}
+  %slice-done = f32[16,8]{1,0:T(8,128)S(1)} slice-done(%slice-start)
+  %all-reduce = f32[8]{0:T(128)S(1)} all-reduce(%copy-done), to_apply=%sum
+  ROOT %copy-back = f32[8]{0:T(128)} copy(%all-reduce)
+}
+"""  # noqa: E501
+
+
+def test_what_a_tpu_keeps_in_its_own_memory_is_not_moved():
+    found = {operation.kind: operation.bytes for operation in operations(TPU_PROGRAM)}
+    # The vector is read; of the map a quarter is read, to within the counter beside it; back goes the vector.
+    assert found.keys() == {"copy-start", "slice-start", "all-reduce", "copy"}
+    assert 32 <= found["copy-start"] <= 40
+    assert 16 * 8 * 4 <= found["slice-start"] <= 16 * 8 * 4 + 8
+    assert found["all-reduce"] == 0
+    assert found["copy"] == 32
