@@ -15,14 +15,14 @@ from effnet_jax.ops import depthwise, shifted_sums
 from effnet_jax.ops.depthwise import depthwise_conv
 from effnet_jax.ops.geometry import Axis, explicit_padding, geometry_of
 
-ROWS = shifted_sums._ROWS_IN_A_KERNEL
+BLOCK_OF = shifted_sums._block_of
 
 
 @pytest.fixture(scope="module", autouse=True)
 def as_long_as_it_is():
-    """The loop of the filter gradient, which other tests shorten."""
+    """A step of the filter gradient, which other tests shorten."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shifted_sums, "_ROWS_IN_A_KERNEL", ROWS)
+        patch.setattr(shifted_sums, "_block_of", BLOCK_OF)
         yield
 
 
@@ -83,21 +83,32 @@ def test_map_smaller_than_the_kernel(size):
     assert_equal_in_float64(3, *size, 5, 1, "SAME")
 
 
-@pytest.mark.parametrize("kernels, loops", [(True, 1), (True, 2), (False, 1)])
-@pytest.mark.parametrize("batch, height, k, stride", [(2, 67, 3, 1), (2, 71, 5, 2), (6, 3, 3, 1), (3, 16, 5, 1)])
-def test_filter_gradient_in_blocks(batch, height, k, stride, kernels, loops, monkeypatch):
-    """Parts of an image that do not divide its height, several images at once, blocks of either size, two loops."""
-    monkeypatch.setattr(shifted_sums.runtime, "loops_are_kernels", lambda: kernels)
+@pytest.mark.parametrize("loops", [1, 2])
+@pytest.mark.parametrize(
+    "shape, k, stride, in_a_kernel, between_kernels",
+    [
+        ((36, 2, 2), 3, 1, (6, 2, 2), (12, 2, 2)),  # several whole maps, without the products that meet padding
+        ((12, 8, 9), 5, 1, (1, 8, 1), (4, 8, 9)),  # column by column
+        ((10, 12, 14), 5, 1, (1, 2, 2), (2, 12, 14)),
+        ((4, 15, 13), 5, 1, (4, 1, 1), (2, 15, 13)),  # odd sides: the same pixel of several images
+        ((3, 67, 16), 3, 2, (1, 2, 2), (1, 17, 8)),
+        ((2, 37, 5), 3, 1, (2, 1, 1), (1, 1, 5)),  # a prime number of rows
+    ],
+)
+def test_filter_gradient_in_blocks(shape, k, stride, in_a_kernel, between_kernels, loops, monkeypatch):
+    """Every kind of block, where XLA makes a kernel of the loop and where it does not."""
     monkeypatch.setattr(shifted_sums, "_LONG_LOOP", 0 if loops == 2 else 1 << 60)
     with jax.enable_x64(True):
-        x, kernel = example(batch, height, 3, k)
+        x, kernel = example(*shape, k)
         geometry = geometry_of(x.shape, kernel.shape, stride, "SAME")
         g = cotangent(reference(x, kernel, stride))
-        lowered = jax.jit(lambda x, g: shifted_sums.filter_gradient.__wrapped__(geometry, x, g)).lower(x, g)
-        assert lowered.as_text().count("stablehlo.while") == loops
-        np.testing.assert_allclose(
-            lowered.compile()(x, g), depthwise._lax_filter_gradient(geometry, x, g), rtol=1e-11, atol=1e-11
-        )
+        expected = depthwise._lax_filter_gradient(geometry, x, g)
+        for kernels, block in ((True, in_a_kernel), (False, between_kernels)):
+            monkeypatch.setattr(shifted_sums.runtime, "loops_are_kernels", lambda kernels=kernels: kernels)
+            assert shifted_sums._block_of(geometry.without_padding(), shape[0]) == (*block, not kernels)
+            lowered = jax.jit(lambda x, g: shifted_sums.filter_gradient.__wrapped__(geometry, x, g)).lower(x, g)
+            assert lowered.as_text().count("stablehlo.while") == loops
+            np.testing.assert_allclose(lowered.compile()(x, g), expected, rtol=1e-11, atol=1e-11)
 
 
 @hypothesis.given(*[st.integers(1, 12)] * 2, st.integers(1, 3), *[st.integers(0, 4)] * 2)
