@@ -16,7 +16,6 @@ _GARBAGE_THRESHOLDS = 20_000, 10, 10
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 3: fatal errors only
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
-_YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 _LOOP_BYTES = "xla_cpu_small_while_loop_byte_threshold"
 LOOPS_ARE_KERNELS = {"xla_backend_extra_options": f"{_LOOP_BYTES}={1 << 40}"}  # XLA's flag for that
 
@@ -31,7 +30,6 @@ def prepare_process() -> None:
       An XLA_FLAGS of the user's that names the option wins.
     * A loop whose body is plain arithmetic becomes one kernel, as XLA makes of loops over a kilobyte: a step then
       costs no calls, which were most of the time of a depthwise filter gradient. The same holds for XLA_FLAGS.
-    * From JAX 0.11 on XLA is told to leave sums out of its YNNPACK calls: with them some ResNets in bfloat16 gave NaN.
     * A flag that the installed XLA does not know is left out, and stderr says so; see `xla_flags`.
     * Compiled programs are kept under `cache_root()`, so a second start of the same model compiles little; each kind of
       processor has a folder, since a home may be shared. A `JAX_COMPILATION_CACHE_DIR` of the user's wins.
@@ -67,8 +65,6 @@ def accelerator_is_there() -> bool:
 
 def _flags() -> dict[str, str]:
     flags = dict(LOOPS_ARE_KERNELS)
-    if xla_flags.jaxlib_version() >= (0, 11):
-        flags[_YNN_FUSIONS] = "-reduce"
     if "avx512f" in processor.instructions():
         flags[_VECTOR_WIDTH] = "512"
     return flags

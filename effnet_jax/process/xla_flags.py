@@ -61,12 +61,6 @@ def quick_compile() -> dict[str, Any]:
     return known(_NO_OPTIMISATION)
 
 
-def jaxlib_version() -> tuple[int, ...]:
-    """Returns the installed version as numbers, () where it is not known."""
-    numbers = _version().split(".")[:3]
-    return tuple(map(int, numbers)) if all(number.isdigit() for number in numbers) else ()
-
-
 def _find_out(flags: Mapping[str, Any]) -> None:
     """Fills `_answers`: from the file of earlier processes, or else by asking."""
     if flags.keys() <= _answers.keys():
