@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from effnet_jax import config as config_lib
 from effnet_jax import report
 from effnet_jax.data.sets import registry
 from effnet_jax.report import overview
@@ -44,11 +43,8 @@ class Item:
         """Returns what results.json of each record holds, by the run's name; those of other configs are none."""
         found = {}
         for task in self.tasks:
-            record = self.folder / RUNS / task.name
-            if (record / records.RESULTS).exists():
-                changed = config_lib.changed_keys(config_lib.read(record / "config.json"), task.config)
-                if not changed:
-                    found[task.name] = json.loads((record / records.RESULTS).read_text())
+            if record := records.find(self.folder / RUNS / task.name, task.config):
+                found[task.name] = json.loads((record / records.RESULTS).read_text())
         return found
 
 

@@ -16,25 +16,38 @@ FILES = ("config.json", "metrics.jsonl", RESULTS)
 _PLACES = ("workdir", "records", "storage", *config_lib.LOCATION_KEYS)
 
 
+def find(record: pathlib.Path, config: ml_collections.ConfigDict) -> pathlib.Path | None:
+    """Returns the folder with the record of that run, if there is one.
+
+    That is `record`, or one of any name in another study's `<study>/runs` beside it: studies may share a run.
+    """
+    others = record.absolute().parents[2].glob(f"*/{record.parent.name}/*/{RESULTS}")
+    for results in (record / RESULTS, *sorted(others)):
+        if results.exists() and not config_lib.changed_keys(config_lib.read(results.with_name("config.json")), config):
+            return results.parent
+    return None
+
+
 def take(record: pathlib.Path, config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[str]:
     """Makes `folder` that of a finished run, as the record says, unless a run is there already.
 
     Args:
-      record: folder of the record, which need not be there.
+      record: folder of the record, which need not be there; see `find`.
       config: of the run that is wanted.
       folder: of that run.
 
     Returns:
       "key: old -> new" for what differs where the record is of another config; such a record is not taken.
     """
-    if not (record / RESULTS).exists() or (folder / "config.json").exists():
+    if (folder / "config.json").exists():
         return []
-    changed = config_lib.changed_keys(config_lib.read(record / "config.json"), config)
-    if not changed:
+    if found := find(record, config):
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:  # the results last: they are what says that the run is finished
-            shutil.copyfile(record / name, folder / name)
-    return changed
+            shutil.copyfile(found / name, folder / name)
+    elif (record / RESULTS).exists():
+        return config_lib.changed_keys(config_lib.read(record / "config.json"), config)
+    return []
 
 
 def not_taken(record: pathlib.Path, changed: list[str]) -> str:

@@ -1,5 +1,6 @@
 """A study by one worker, by two, and by one that is killed: the same table. Its runs are pretended."""
 
+import json
 import pathlib
 import re
 import signal
@@ -67,9 +68,28 @@ def test_finished_runs_are_skipped_and_another_study_is_refused(undisturbed, mon
 
 def test_half_of_the_records_and_an_empty_workdir_give_the_same_report(undisturbed, tmp_path, monkeypatch):
     """As on another machine."""
-    folders, trained, kept = sorted((undisturbed / "runs").glob("*_seed?")), [], tmp_path / "records"
+    folders, kept = sorted((undisturbed / "runs").glob("*_seed?")), tmp_path / "records"
     for folder in folders[::2]:
         assert records.keep(folder, kept / folder.name)
+    trained = names_of_trained(tmp_path / "elsewhere", kept, monkeypatch)
+    assert sorted(trained) == [folder.name for folder in folders[1::2]]
+    assert report_of(tmp_path / "elsewhere") == report_of(undisturbed)
+
+
+def test_a_run_that_another_study_has_recorded_is_not_trained_again(undisturbed, tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    assert records.keep(undisturbed / "runs/width_seed1", results / "of_another_name/runs/wide_seed1")
+    assert records.keep(undisturbed / "runs/width_seed0", results / "of_another_name/runs/wide_seed0")
+    other = results / "of_another_name/runs/wide_seed0/config.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"label_smoothing": 0.0}))  # not the same run
+    trained = names_of_trained(tmp_path / "elsewhere", results / "tiny/runs", monkeypatch)
+    assert "width_seed1" not in trained and "width_seed0" in trained
+    assert report_of(tmp_path / "elsewhere") == report_of(undisturbed)
+
+
+def names_of_trained(workdir, kept, monkeypatch):
+    """Runs the study in an empty folder with these records, and returns the names of what it trained."""
+    trained = []
 
     def train(config, folder, on_validation, **more):
         if not (pathlib.Path(folder) / "results.json").exists():
@@ -77,9 +97,8 @@ def test_half_of_the_records_and_an_empty_workdir_give_the_same_report(undisturb
         return studies.pretend(config, folder, on_validation, **more)
 
     monkeypatch.setattr(runner, "train_and_evaluate", train)
-    scaling_study.run(studies.tiny_study(), tmp_path / "elsewhere", records=kept)
-    assert sorted(trained) == [folder.name for folder in folders[1::2]]
-    assert report_of(tmp_path / "elsewhere") == report_of(undisturbed)
+    scaling_study.run(studies.tiny_study(), workdir, records=kept)
+    return trained
 
 
 def test_a_failed_run_is_a_gap_with_its_reason(tmp_path, monkeypatch):
