@@ -203,6 +203,24 @@ def test_a_stop_that_comes_while_a_run_ends_stops_the_study(tmp_path, monkeypatc
     assert all(len(processes) == 1 for processes in starts(tmp_path).values())
 
 
+def test_a_stop_that_comes_while_a_run_is_set_up_stops_it(tmp_path, monkeypatch):
+    """Between the end of one run and the first step of the next data are loaded and models made."""
+
+    def told_to_stop_at_its_start(config, folder, on_validation, **_):
+        signal.raise_signal(signal.SIGTERM)
+        with StopRequest() as stop:
+            if stop.reached():
+                raise RunInterrupted("saved")
+        pytest.fail("the run goes on")
+
+    with pytest.raises(RunInterrupted, match="saved"):
+        run(tmp_path, monkeypatch, train=told_to_stop_at_its_start)
+    assert list(starts(tmp_path)) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with StopRequest() as stop:
+        assert not stop.requested, "a new study is not asked to stop"
+
+
 def test_a_pruner_stops_what_falls_behind(tmp_path, monkeypatch):
     monkeypatch.setitem(
         runner.PRUNERS, "successive_halving",
