@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from effnet_jax.report import published
 from effnet_jax.report.collection import Collection, Group
 from effnet_jax.report.runs import Run
+from effnet_jax.training.records import without_places
 
 GAP = "–"
 
@@ -118,7 +119,7 @@ def _trace(found: Collection) -> Table:
 def _traced(run: Run) -> tuple[str, ...]:
     results = run.results
     return (
-        run.name, str(results.get("command", GAP)), str(results["commit"]), str(run.config["seed"]),
+        run.name, without_places(results.get("command", GAP)), str(results["commit"]), str(run.config["seed"]),
         str(results["steps"]), f"{run.epochs:.3g}", f"{results['wall_seconds']:.0f}", results["hardware"],
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from effnet_jax.report.figures import figures
 from effnet_jax.report.page import page
 from effnet_jax.report.tables import Table, markdown, reduced_mark, tables
 from effnet_jax.search.findings import chosen_text
+from effnet_jax.training.records import without_places
 
 DOTS_PER_INCH = 110
 
@@ -65,7 +66,7 @@ def _markdown(found: Collection, listed: list[Table], pictures: list[str], remar
     parts = [f"# {found.title}"]
     parts += [f"**{reduced_mark(found)}**"] if found.reductions else []
     parts += [remark] if remark else []
-    parts += [f"Command: `{found.command}`"] if found.command else []
+    parts += [f"Command: `{without_places(found.command)}`"] if found.command else []
     parts += [f"![{name}]({name}.png)" for name in pictures]
     parts += map(markdown, listed)
     return "\n\n".join(parts) + "\n"
@@ -78,7 +79,7 @@ def _values(found: Collection) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "title": found.title,
-        "command": found.command,
+        "command": without_places(found.command),
         "reduced": found.reductions,
         "recipe": recipe,
         "models": [
@@ -95,7 +96,10 @@ def _values(found: Collection) -> dict[str, Any]:
             for group in found.groups
         ],
         "runs": {
-            run.name: {"config": {key: run.config[key] for key in run.config.keys() - recipe.keys()}, **run.results}
+            run.name: {
+                "config": {key: run.config[key] for key in run.config.keys() - recipe.keys()},
+                **run.results, "command": without_places(run.results.get("command", "")),
+            }
             for run in runs
         },
     }  # fmt: skip

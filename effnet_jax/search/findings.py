@@ -44,9 +44,7 @@ def draw(results: dict[str, Any], mark: str = "") -> Figure:
     values = [100 * row["mean"] for row in rows]
     dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=160)
     for row in rows:
-        surface.annotate(
-            f"{row['alpha']:g}", (row["gamma"], row["beta"]), xytext=(0, 9), textcoords="offset points", ha="center"
-        )
+        labels.add(surface, row["gamma"], row["beta"], f"{row['alpha']:g}")
     if rows:
         figure.colorbar(dots, label="validation accuracy (%)")
         surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="best")

@@ -114,6 +114,19 @@ def test_the_figures_say_that_runs_are_reduced_and_what_is_measured(kind, workdi
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_commands_say_what_was_done_and_not_where(workdirs, tmp_path):
+    folder = shutil.copytree(workdirs / "single_axis", tmp_path / "study")
+    for path in (folder / "study.json", folder / "runs/depth_seed0/results.json"):
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps(values | {"command": f"python {path.stem}.py --seeds 2 --workdir=/its/place"}))
+    report.write(folder, tmp_path / "report")
+    for written in ("report.md", "report.json"):
+        text = (tmp_path / "report" / written).read_text()
+        assert "python study.py --seeds 2" in text and "python results.py --seeds 2" in text
+        assert "/its/place" not in text
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_every_number_leads_back_to_its_run(workdirs, tmp_path):
     report.write(workdirs / "single_axis", tmp_path)
     values = json.loads((tmp_path / "report.json").read_text())
