@@ -21,11 +21,14 @@ def find(record: pathlib.Path, config: ml_collections.ConfigDict) -> pathlib.Pat
 
     That is `record`, or one of any name in another study's `<study>/runs` beside it: studies may share a run.
     """
-    others = record.absolute().parents[2].glob(f"*/{record.parent.name}/*/{RESULTS}")
-    for results in (record / RESULTS, *sorted(others)):
-        if results.exists() and not config_lib.changed_keys(config_lib.read(results.with_name("config.json")), config):
-            return results.parent
-    return None
+    if _is_of(record, config):
+        return record
+    others = sorted(record.absolute().parents[2].glob(f"*/{record.parent.name}/*/{RESULTS}"))
+    return next((results.parent for results in others if _is_of(results.parent, config)), None)
+
+
+def _is_of(record: pathlib.Path, config: ml_collections.ConfigDict) -> bool:
+    return (record / RESULTS).exists() and not config_lib.changed_keys(config_lib.read(record / "config.json"), config)
 
 
 def take(record: pathlib.Path, config: ml_collections.ConfigDict, folder: pathlib.Path) -> list[str]:
