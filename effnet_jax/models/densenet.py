@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from effnet_jax.architecture import baselines
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
@@ -28,7 +27,7 @@ class DenseLayer(nn.Module):
         y = x
         for convolution in self.layer.convolutions:
             y = _preactivated(convolution, self.numerics, y, train)
-        return jnp.concatenate([x, y], axis=-1)
+        return self.numerics.operations.append_channels(x, y)
 
 
 class Transition(nn.Module):

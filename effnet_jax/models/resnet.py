@@ -32,7 +32,7 @@ class Bottleneck(nn.Module):
         y = nn.relu(conv_bn("spatial", y))
         y = StochasticDepth(self.survival_probability)(conv_bn("expand", y), train)
         shortcut = conv_bn("shortcut", x) if "shortcut" in convolutions else x
-        return nn.relu(y + shortcut)
+        return self.numerics.operations.add_relu(y, shortcut)
 
 
 class ResNet(ChainClassifier):

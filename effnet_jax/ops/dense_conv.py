@@ -1,4 +1,4 @@
-"""Dense convolution of more than one pixel, with matrix products where XLA's own is slow."""
+"""Dense convolution, with matrix products where XLA's own is slow on a CPU."""
 
 import functools
 
@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from effnet_jax.ops.geometry import Geometry, Padding, geometry_of
+from effnet_jax.ops.geometry import Axis, Geometry, Padding, geometry_of
+from effnet_jax.ops.pointwise import pointwise_conv
 
 # At most so many channels make an input an image.
 _IMAGE_CHANNELS = 4
@@ -16,7 +17,7 @@ _GROUP_COLUMNS = 4
 
 
 def dense_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = "SAME") -> jax.Array:
-    """Dense convolution; XLA's own but for two cases on a CPU, which become matrix products there.
+    """Dense convolution; XLA's own but for three cases on a CPU, which become matrix products there.
 
     Images, as a stem sees them: so few channels that one output pixel makes a poor product. XLA:CPU takes three to
     five times as long as for several neighbouring outputs of a row at once, from all the inputs that any of them reads,
@@ -25,6 +26,11 @@ def dense_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Paddin
     Results smaller than the kernel, as at the end of a network for small images: where a kernel does not fit its
     input, which in the input gradient is the result, XLA:CPU falls back to plain loops; at 2x2 pixels and 512
     channels one product of the whole map and the matrix that the convolution is was fifty times faster.
+
+    Kernels of one pixel with a stride: a product of the pixels that they read.
+
+    All others are XLA's own, but for their gradients on a CPU; see `_turned_convolution` and `_product_of_shifted`.
+    Those can be differentiated any number of times in reverse mode; forward mode (`jax.jvp`) is not defined for them.
 
     Args:
         x: `[N, H, W, Cin]`; N may be symbolic.
@@ -36,14 +42,60 @@ def dense_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Paddin
         `[N, H', W', Cout]` in the dtype of `x`.
     """
     geometry = geometry_of(x.shape, kernel.shape, stride, padding)
-    plain = functools.partial(_lax_convolution, geometry)
     if x.shape[-1] <= _IMAGE_CHANNELS:
         on_cpu = functools.partial(_grouped_product, geometry)
     elif all(axis.output < axis.kernel for axis in (geometry.rows, geometry.cols)):
         on_cpu = functools.partial(_whole_map_product, geometry)
+    elif kernel.shape[:2] == (1, 1):
+        on_cpu = functools.partial(_strided_product, geometry)
     else:
-        return plain(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
+        return _convolution(geometry, x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=functools.partial(_lax_convolution, geometry))
+
+
+# --- The convolution, its input gradient and its filter gradient; each one's gradients are the other two. ---
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolution(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
+    """`[N, H, W, Cin], [k, k, Cin, Cout] -> [N, H', W', Cout]`."""
+    return _lax_convolution(geometry, x, w)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _input_gradient(geometry: Geometry, g: jax.Array, w: jax.Array) -> jax.Array:
+    """`[N, H', W', Cout], [k, k, Cin, Cout] -> [N, H, W, Cin]`."""
+    return lax.platform_dependent(
+        g,
+        w,
+        cpu=functools.partial(_turned_convolution, geometry),
+        default=functools.partial(_lax_input_gradient, geometry),
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """`[N, H, W, Cin], [N, H', W', Cout] -> [k, k, Cin, Cout]`."""
+    return lax.platform_dependent(
+        x,
+        g,
+        cpu=functools.partial(_product_of_shifted, geometry),
+        default=functools.partial(_lax_filter_gradient, geometry),
+    )
+
+
+_convolution.defvjp(
+    lambda geometry, x, w: (_convolution(geometry, x, w), (x, w)),
+    lambda geometry, res, g: (_input_gradient(geometry, g, res[1]), _filter_gradient(geometry, res[0], g)),
+)
+_input_gradient.defvjp(
+    lambda geometry, g, w: (_input_gradient(geometry, g, w), (g, w)),
+    lambda geometry, res, x: (_convolution(geometry, x, res[1]), _filter_gradient(geometry, x, res[0])),
+)
+_filter_gradient.defvjp(
+    lambda geometry, x, g: (_filter_gradient(geometry, x, g), (x, g)),
+    lambda geometry, res, w: (_input_gradient(geometry, res[1], w), _convolution(geometry, res[0], w)),
+)
 
 
 def _lax_convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -55,6 +107,76 @@ def _lax_convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax
         padding=[(axis.low, axis.high) for axis in (rows, cols)],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def _lax_input_gradient(geometry: Geometry, g: jax.Array, w: jax.Array) -> jax.Array:
+    x = jax.ShapeDtypeStruct((g.shape[0], geometry.rows.size, geometry.cols.size, w.shape[2]), g.dtype)
+    return jax.linear_transpose(lambda x: _lax_convolution(geometry, x, w), x)(g)[0]
+
+
+def _lax_filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    w = jax.ShapeDtypeStruct((geometry.rows.kernel, geometry.cols.kernel, x.shape[3], g.shape[3]), x.dtype)
+    return jax.linear_transpose(lambda w: _lax_convolution(geometry, x, w), w)(g)[0]
+
+
+# --- Gradients for CPUs. Inside a loop, as several training steps in one program are, XLA:CPU takes plain loops, ten to
+# a hundred times as slow, for every convolution that does not read NHWC and HWIO; its own gradients do not. ---
+
+
+def _turned_convolution(geometry: Geometry, g: jax.Array, w: jax.Array) -> jax.Array:
+    """The input gradient as a convolution of the gradient, spread by the stride, with the kernel turned around."""
+    axes = geometry.rows, geometry.cols
+    return lax.conv_general_dilated(
+        g,
+        jnp.swapaxes(w[::-1, ::-1], 2, 3),
+        window_strides=(1, 1),
+        padding=[_pads_of_gradient(axis) for axis in axes],
+        lhs_dilation=[axis.stride for axis in axes],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _product_of_shifted(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
+    """The filter gradient as one product of inputs, shifted by every row of the kernel, and gradients by every column.
+
+    All shifts on one side would make that side k times as large again, which takes longer to write than to multiply.
+    """
+    rows, cols, channels, filters = geometry.rows, geometry.cols, x.shape[3], g.shape[3]
+    zero, untouched = jnp.zeros((), x.dtype), (0, 0, 0)
+    x = lax.pad(x, zero, [untouched, _pads_of_input(rows), untouched, untouched])
+    g = lax.pad(g, zero, [untouched, untouched, (*_pads_of_gradient(cols), cols.stride - 1), untouched])
+    by_row = [lax.slice_in_dim(x, p, p + _spread(rows), rows.stride, axis=1) for p in range(rows.kernel)]
+    by_col = [lax.slice_in_dim(g, q, q + cols.size, axis=2) for q in reversed(range(cols.kernel))]
+    y = lax.dot_general(
+        jnp.concatenate(by_row, axis=-1).reshape(-1, rows.kernel * channels),
+        jnp.concatenate(by_col, axis=-1).reshape(-1, cols.kernel * filters),
+        (((0,), (0,)), ((), ())),
+    )
+    return y.reshape(rows.kernel, channels, cols.kernel, filters).swapaxes(1, 2)
+
+
+def _spread(axis: Axis) -> int:
+    """Number of inputs from the first that one tap of the kernel reads to its last."""
+    return axis.stride * (axis.output - 1) + 1
+
+
+def _pads_of_gradient(axis: Axis) -> tuple[int, int]:
+    """Zeros around the gradient, spread by the stride, so that every input finds all outputs that it may have met."""
+    return axis.kernel - 1 - axis.low, axis.size + axis.low - _spread(axis)
+
+
+def _pads_of_input(axis: Axis) -> tuple[int, int, int]:
+    """Padding, or cropping, to what the outputs read."""
+    return axis.low, axis.reach - axis.low - axis.size, 0
+
+
+# --- Forward functions for CPUs. -----------------------------------------------------------------------------
+
+
+def _strided_product(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    pads = [_pads_of_input(axis) for axis in (geometry.rows, geometry.cols)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    return pointwise_conv(x[:, :: geometry.rows.stride, :: geometry.cols.stride], kernel)
 
 
 def _grouped_product(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:

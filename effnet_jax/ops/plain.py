@@ -14,6 +14,16 @@ from effnet_jax.ops.geometry import Padding, geometry_of
 swish = jax.nn.silu
 
 
+def add_relu(x: jax.Array, shortcut: jax.Array) -> jax.Array:
+    """See `blocks.add_relu`."""
+    return jax.nn.relu(x + shortcut)
+
+
+def append_channels(x: jax.Array, y: jax.Array) -> jax.Array:
+    """See `blocks.append_channels`."""
+    return jnp.concatenate([x, y], axis=-1)
+
+
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = "SAME") -> jax.Array:
     """See `depthwise.depthwise_conv`: XLA's grouped convolution."""
     return _convolution(x, kernel, stride, padding, groups=x.shape[3])

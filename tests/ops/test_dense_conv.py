@@ -1,5 +1,7 @@
 """Dense convolution against XLA's: of images, of maps smaller than the kernel, and of others."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,10 +38,21 @@ SMALL = [  # results smaller than the kernel in both directions, from inputs tha
     (6, 5, 6, 7, 1, "SAME"),
     (5, 6, 6, 3, 3, ((0, 1), (2, 0))),
 ]
-LARGE = [(3, 3, 6, 3, 1, "SAME"), (2, 3, 6, 3, 1, "SAME"), (9, 8, 6, 3, 2, "SYMMETRIC")]
+LARGE = [  # both sides of one pixel, inputs that no output reads, gradients of odd and even sizes
+    (3, 3, 6, 3, 1, "SAME"),
+    (2, 3, 6, 3, 1, "SAME"),
+    (9, 8, 6, 3, 2, "SYMMETRIC"),
+    (8, 9, 6, 3, 2, "SAME"),
+    (12, 10, 6, 5, 1, "SAME"),
+    (10, 13, 6, 3, 3, ((0, 1), (2, 0))),
+    (9, 8, 6, 3, 2, ((3, 4), (0, 0))),
+]
+ONE_PIXEL = [(8, 7, 6, 1, 2, "SAME"), (7, 9, 6, 1, 3, "SYMMETRIC"), (4, 5, 6, 1, 2, ((1, 0), (0, 2)))]
 
 
-@pytest.mark.parametrize(("height", "width", "channels", "k", "stride", "padding"), [*IMAGES, *SMALL, *LARGE])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "k", "stride", "padding"), [*IMAGES, *SMALL, *LARGE, *ONE_PIXEL]
+)
 def test_equals_convolution_with_both_gradients(height, width, channels, k, stride, padding):
     with jax.enable_x64(True):
         x, kernel = example(height, width, k, channels)
@@ -83,3 +96,26 @@ def test_forward_mode():
     x, kernel = example(8, 9, 3, dtype=np.float32)
     y, tangent = jax.jvp(lambda x: dense_conv(x, kernel, 2), (x,), (x,))
     np.testing.assert_allclose(tangent, y, rtol=1e-6)
+
+
+def test_gradients_of_gradients():
+    """Each of the three functions differentiates into the other two."""
+    with jax.enable_x64(True):
+        x, kernel = example(9, 8, 3, 6)
+
+        def gradients_squared(convolution, x, w):
+            loss = lambda x, w: jnp.sin(convolution(x, w, 2, "SYMMETRIC")).sum()  # noqa: E731
+            return sum(jnp.sum(jnp.cos(g)) for g in jax.grad(loss, argnums=(0, 1))(x, w))
+
+        for ours, theirs in zip(*(jax.grad(gradients_squared, (1, 2))(f, x, kernel) for f in (dense_conv, reference))):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("stride", "k"), [(1, 3), (2, 3), (2, 1), (1, 5)])
+def test_no_convolution_on_a_cpu_has_a_layout_that_is_slow_in_loops(stride, k):
+    """XLA:CPU takes plain loops inside of a loop for what does not read NHWC and HWIO, at a tenth of the speed."""
+    x, kernel = example(8, 8, k, 6, np.float32)
+    gradients = jax.grad(lambda x, w: dense_conv(x, w, stride).sum(), argnums=(0, 1))
+    lowered = jax.jit(gradients).lower(x, kernel).as_text()
+    layouts = set(re.findall(r"dim_numbers = (\S.*?),\s+window", lowered))
+    assert layouts <= {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}, lowered
