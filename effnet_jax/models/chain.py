@@ -176,7 +176,7 @@ def _images_at_once(shape: tuple[int, ...]) -> int:
     return size if size < shape[0] and size * pixels >= _PIXELS_AT_ONCE // 2 else 0
 
 
-def classifier(num_classes: int, numerics: Numerics) -> nn.Dense:
+def classifier(num_classes: int, numerics: Numerics, kernel_init: Callable = dense_init) -> nn.Dense:
     """Returns the dense layer behind the pooled head map; its logits are not in half precision."""
     dtype = numerics.param_dtype
-    return nn.Dense(num_classes, dtype=dtype, param_dtype=dtype, kernel_init=dense_init)
+    return nn.Dense(num_classes, dtype=dtype, param_dtype=dtype, kernel_init=kernel_init)

@@ -5,7 +5,7 @@ import jax
 
 from effnet_jax.architecture import baselines
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
-from effnet_jax.models.layers import BatchNorm, Conv, Numerics
+from effnet_jax.models.layers import BatchNorm, Conv, Numerics, torch_dense_init
 from effnet_jax.models.stem import Stem
 
 
@@ -56,8 +56,8 @@ class LastNorm(nn.Module):
 class DenseNet(ChainClassifier):
     """DenseNet classifier; its methods are those of `ChainClassifier`.
 
-    Weights start as EfficientNet's do; torchvision scales kernels by their inputs instead of their outputs,
-    which the BatchNorm behind each of them takes away.
+    Convolutions start as EfficientNet's do; torchvision scales kernels by their inputs instead of their outputs,
+    which the BatchNorm behind each of them takes away. The classifier starts as PyTorch's does.
 
     Attributes:
       architecture: of `baselines.baseline`.
@@ -80,7 +80,7 @@ class DenseNet(ChainClassifier):
         for layer in self.architecture.layers:
             setattr(self, layer.module_name, kinds[layer.operator](layer, self.numerics))
         self.dropout = nn.Dropout(self.dropout_rate)
-        self.classifier = classifier(self.num_classes, self.numerics)
+        self.classifier = classifier(self.num_classes, self.numerics, torch_dense_init)
 
     def _chain(self) -> list[Link]:
         return [(layer.name, getattr(self, layer.module_name)) for layer in self.architecture.layers]

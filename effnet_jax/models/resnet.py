@@ -5,7 +5,7 @@ import jax
 
 from effnet_jax.architecture import baselines
 from effnet_jax.models.chain import ChainClassifier, Link, classifier
-from effnet_jax.models.layers import BatchNorm, Conv, Numerics, StochasticDepth
+from effnet_jax.models.layers import BatchNorm, Conv, Numerics, StochasticDepth, torch_dense_init
 from effnet_jax.models.stem import Stem
 
 
@@ -23,14 +23,14 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         convolutions = {convolution.name: convolution for convolution in self.layer.convolutions}
 
-        def conv_bn(name: str, x: jax.Array) -> jax.Array:
+        def conv_bn(name: str, x: jax.Array, initial_scale: float = 1.0) -> jax.Array:
             conv = convolutions[name]
             x = Conv(conv.out_filters, conv.kernel_size, conv.stride, self.numerics, name=conv.conv_name)(x)
-            return BatchNorm(self.numerics, name=conv.norm_name)(x, train)
+            return BatchNorm(self.numerics, initial_scale=initial_scale, name=conv.norm_name)(x, train)
 
         y = nn.relu(conv_bn("reduce", x))
         y = nn.relu(conv_bn("spatial", y))
-        y = StochasticDepth(self.survival_probability)(conv_bn("expand", y), train)
+        y = StochasticDepth(self.survival_probability)(conv_bn("expand", y, initial_scale=0.0), train)
         shortcut = conv_bn("shortcut", x) if "shortcut" in convolutions else x
         return self.numerics.operations.add_relu(y, shortcut)
 
@@ -38,7 +38,9 @@ class Bottleneck(nn.Module):
 class ResNet(ChainClassifier):
     """ResNet classifier; its methods are those of `ChainClassifier`.
 
-    Weights start as EfficientNet's do, which for the convolutions is also what the authors used.
+    Convolutions start as EfficientNet's do, which is also what the authors used; the last BatchNorm of a block at zero,
+    so that each block is its shortcut at first (Goyal et al. 2017, section 5.1; timm does so too); the classifier as
+    PyTorch's does.
 
     Attributes:
       architecture: of `baselines.baseline`.
@@ -66,7 +68,7 @@ class ResNet(ChainClassifier):
             survival = 1.0 - rate if block.name in self.architecture.residual_ends else 1.0
             setattr(self, block.name, block_class(block, survival, self.numerics))
         self.dropout = nn.Dropout(self.dropout_rate)
-        self.classifier = classifier(self.num_classes, self.numerics)
+        self.classifier = classifier(self.num_classes, self.numerics, torch_dense_init)
 
     def _chain(self) -> list[Link]:
         return [(name, getattr(self, name)) for name in self.layer_names]
