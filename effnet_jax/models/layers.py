@@ -96,7 +96,6 @@ class BatchNorm(nn.Module):
     numerics: Numerics
     swish: bool = False
     of_product: bool = False  # of a matrix product, before pooling
-    initial_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factors: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
@@ -105,7 +104,7 @@ class BatchNorm(nn.Module):
         if self.has_variable("params", SHIFT):
             y = _folded(self.variables["params"], x, train)
             return ops.swish(y) if self.swish else y
-        scale = self.param("scale", nn.initializers.constant(self.initial_scale), (channels,), dtype)
+        scale = self.param("scale", nn.initializers.ones_init(), (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), dtype)
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype)
         moving_var = self.variable("batch_stats", "var", jnp.ones, (channels,), dtype)
