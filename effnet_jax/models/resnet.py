@@ -39,8 +39,8 @@ class ResNet(ChainClassifier):
     """ResNet classifier; its methods are those of `ChainClassifier`.
 
     Weights start as torchvision's do: convolutions as EfficientNet's, which is also what the authors used, and the
-    classifier as PyTorch's. The last BatchNorm of each block does not start at zero (Goyal et al. 2017, section 5.1):
-    tried once, in five epochs of a narrow ResNet-50 at a low rate, 20.1 % of the validation images against 23.9 %.
+    classifier as PyTorch's. The last BatchNorm of each block does not start at zero (Goyal et al. 2017, section 5.1;
+    tried: results/recipes).
 
     Attributes:
       architecture: of `baselines.baseline`.

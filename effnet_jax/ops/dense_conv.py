@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from effnet_jax.ops import shifted_sums
 from effnet_jax.ops.geometry import Axis, Geometry, Padding, geometry_of
 from effnet_jax.ops.pointwise import pointwise_conv
 
@@ -30,7 +31,7 @@ def dense_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Paddin
     Kernels of one pixel with a stride: a product of the pixels that they read.
 
     All others are XLA's own, but for their gradients on a CPU; see `_turned_convolution` and `_product_of_shifted`.
-    Those can be differentiated any number of times in reverse mode; forward mode (`jax.jvp`) is not defined for them.
+    Forward mode (`jax.jvp`) is not defined for them.
 
     Args:
         x: `[N, H, W, Cin]`; N may be symbolic.
@@ -53,49 +54,30 @@ def dense_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Paddin
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=functools.partial(_lax_convolution, geometry))
 
 
-# --- The convolution, its input gradient and its filter gradient; each one's gradients are the other two. ---
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolution(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
-    """`[N, H, W, Cin], [k, k, Cin, Cout] -> [N, H', W', Cout]`."""
     return _lax_convolution(geometry, x, w)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _input_gradient(geometry: Geometry, g: jax.Array, w: jax.Array) -> jax.Array:
-    """`[N, H', W', Cout], [k, k, Cin, Cout] -> [N, H, W, Cin]`."""
-    return lax.platform_dependent(
-        g,
-        w,
-        cpu=functools.partial(_turned_convolution, geometry),
-        default=functools.partial(_lax_input_gradient, geometry),
+def _backward(geometry: Geometry, arrays: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, w = arrays
+    return (
+        lax.platform_dependent(
+            g,
+            w,
+            cpu=functools.partial(_turned_convolution, geometry),
+            default=functools.partial(_lax_input_gradient, geometry),
+        ),
+        lax.platform_dependent(
+            x,
+            g,
+            cpu=functools.partial(_product_of_shifted, geometry),
+            default=functools.partial(_lax_filter_gradient, geometry),
+        ),
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _filter_gradient(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.Array:
-    """`[N, H, W, Cin], [N, H', W', Cout] -> [k, k, Cin, Cout]`."""
-    return lax.platform_dependent(
-        x,
-        g,
-        cpu=functools.partial(_product_of_shifted, geometry),
-        default=functools.partial(_lax_filter_gradient, geometry),
-    )
-
-
-_convolution.defvjp(
-    lambda geometry, x, w: (_convolution(geometry, x, w), (x, w)),
-    lambda geometry, res, g: (_input_gradient(geometry, g, res[1]), _filter_gradient(geometry, res[0], g)),
-)
-_input_gradient.defvjp(
-    lambda geometry, g, w: (_input_gradient(geometry, g, w), (g, w)),
-    lambda geometry, res, x: (_convolution(geometry, x, res[1]), _filter_gradient(geometry, x, res[0])),
-)
-_filter_gradient.defvjp(
-    lambda geometry, x, g: (_filter_gradient(geometry, x, g), (x, g)),
-    lambda geometry, res, w: (_input_gradient(geometry, res[1], w), _convolution(geometry, res[0], w)),
-)
+_convolution.defvjp(lambda geometry, x, w: (_convolution(geometry, x, w), (x, w)), _backward)
 
 
 def _lax_convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -143,7 +125,7 @@ def _product_of_shifted(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     """
     rows, cols, channels, filters = geometry.rows, geometry.cols, x.shape[3], g.shape[3]
     zero, untouched = jnp.zeros((), x.dtype), (0, 0, 0)
-    x = lax.pad(x, zero, [untouched, _pads_of_input(rows), untouched, untouched])
+    x = lax.pad(x, zero, [untouched, (rows.low, rows.reach - rows.low - rows.size, 0), untouched, untouched])
     g = lax.pad(g, zero, [untouched, untouched, (*_pads_of_gradient(cols), cols.stride - 1), untouched])
     by_row = [lax.slice_in_dim(x, p, p + _spread(rows), rows.stride, axis=1) for p in range(rows.kernel)]
     by_col = [lax.slice_in_dim(g, q, q + cols.size, axis=2) for q in reversed(range(cols.kernel))]
@@ -165,17 +147,11 @@ def _pads_of_gradient(axis: Axis) -> tuple[int, int]:
     return axis.kernel - 1 - axis.low, axis.size + axis.low - _spread(axis)
 
 
-def _pads_of_input(axis: Axis) -> tuple[int, int, int]:
-    """Padding, or cropping, to what the outputs read."""
-    return axis.low, axis.reach - axis.low - axis.size, 0
-
-
 # --- Forward functions for CPUs. -----------------------------------------------------------------------------
 
 
 def _strided_product(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    pads = [_pads_of_input(axis) for axis in (geometry.rows, geometry.cols)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    x = shifted_sums.pad(geometry, x)
     return pointwise_conv(x[:, :: geometry.rows.stride, :: geometry.cols.stride], kernel)
 
 

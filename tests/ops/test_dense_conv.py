@@ -99,7 +99,6 @@ def test_forward_mode():
 
 
 def test_gradients_of_gradients():
-    """Each of the three functions differentiates into the other two."""
     with jax.enable_x64(True):
         x, kernel = example(9, 8, 3, 6)
 
