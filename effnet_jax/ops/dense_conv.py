@@ -8,7 +8,7 @@ from jax import lax
 
 from effnet_jax.ops import shifted_sums
 from effnet_jax.ops.geometry import Axis, Geometry, Padding, geometry_of
-from effnet_jax.ops.pointwise import pointwise_conv
+from effnet_jax.ops.pointwise import pointwise_conv, transposed_product
 
 # At most so many channels make an input an image.
 _IMAGE_CHANNELS = 4
@@ -129,10 +129,9 @@ def _product_of_shifted(geometry: Geometry, x: jax.Array, g: jax.Array) -> jax.A
     g = lax.pad(g, zero, [untouched, untouched, (*_pads_of_gradient(cols), cols.stride - 1), untouched])
     by_row = [lax.slice_in_dim(x, p, p + _spread(rows), rows.stride, axis=1) for p in range(rows.kernel)]
     by_col = [lax.slice_in_dim(g, q, q + cols.size, axis=2) for q in reversed(range(cols.kernel))]
-    y = lax.dot_general(
+    y = transposed_product(
         jnp.concatenate(by_row, axis=-1).reshape(-1, rows.kernel * channels),
         jnp.concatenate(by_col, axis=-1).reshape(-1, cols.kernel * filters),
-        (((0,), (0,)), ((), ())),
     )
     return y.reshape(rows.kernel, channels, cols.kernel, filters).swapaxes(1, 2)
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from effnet_jax.ops.batch_norm import batch_norm_swish
-from effnet_jax.ops.pointwise import pointwise_conv
+from effnet_jax.ops.pointwise import pointwise_conv, transposed_product
 from effnet_jax.ops.swish import sigmoid, swish
 
 # Pixels of the batch for each input channel from which this pays: the products of kernels and covariances with each
@@ -74,7 +74,7 @@ def _forward(eps, x, w, scale, bias):
     mean = x.mean(0)
     # Three products read the centred inputs; without the barrier each would subtract the mean again.
     u = lax.optimization_barrier(x - mean)
-    covariance = _transposed_product(u, u) / x.shape[0]
+    covariance = transposed_product(u, u) / x.shape[0]
     sw = covariance @ w
     var = jnp.maximum((w * sw).sum(0), 0)  # rounding may take a channel that hardly varies below zero
     rstd = lax.rsqrt(var + eps)
@@ -93,7 +93,7 @@ def _backward(eps, residuals, cotangents):
     z = uw * f + bias
     gate = sigmoid(z)
     g = cotangents[0] * (gate * (1 + z * (1 - gate)))
-    ug = _transposed_product(u, g)
+    ug = transposed_product(u, g)
     dbias = g.sum(0)
     dscale = rstd * (w * ug).sum(0)
     k = f * rstd * dscale
@@ -103,8 +103,3 @@ def _backward(eps, residuals, cotangents):
 
 
 _normalized_product.defvjp(_forward, _backward)
-
-
-def _transposed_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`a' b`, summed over the pixels."""
-    return lax.dot_general(a, b, (((0,), (0,)), ((), ())))

@@ -1,12 +1,14 @@
 """The 1x1 convolution against XLA's."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv
+from effnet_jax.ops.pointwise import gated_pointwise_conv, pointwise_conv, transposed_product
 
 
 def reference(x, kernel):
@@ -18,15 +20,27 @@ def example(dtype=np.float64, channels=5):
     return [rng.normal(size=s).astype(dtype) for s in ((2, 3, 4, channels), (1, 1, channels, 7))]
 
 
-def test_equals_convolution_with_both_gradients():
+@pytest.mark.parametrize("channels", [5, 9], ids=["more channels", "fewer channels"])
+def test_equals_convolution_with_both_gradients(channels):
     with jax.enable_x64(True):
-        x, kernel = example()
+        x, kernel = example(channels=channels)
         ours, theirs = (
             jax.value_and_grad(lambda x, k, f=f: jnp.sin(f(x, k)).sum(), argnums=(0, 1))(x, kernel)
             for f in (pointwise_conv, reference)
         )
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["one", "many"])
+@pytest.mark.parametrize("channels", [(4, 12), (12, 4)], ids=["more", "fewer"])
+def test_the_side_of_fewer_channels_comes_first_in_a_filter_gradient(channels, batch):
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(*batch, 64, c)).astype(np.float32) for c in channels)
+    compiled = jax.jit(transposed_product).lower(a, b).compile()
+    shapes = re.findall(r"= f32\[([\d,]+)\]\S* dot\(", compiled.as_text())
+    assert shapes == [",".join(map(str, (*batch, 4, 12)))], f"XLA computes {shapes}: it has turned the product around"
+    np.testing.assert_allclose(compiled(a, b), np.swapaxes(a, -1, -2) @ b, rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_is_summed_in_float32():
