@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import pathlib
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from effnet_jax.architecture import catalog
 from effnet_jax.config import changed_between
 from effnet_jax.errors import UserError
 from effnet_jax.report.runs import Run, read_run, read_runs
@@ -55,6 +57,24 @@ class Group:
         values = [run.accuracy(split, figure) for run in self.runs]
         mean, error = estimate(values, int(self.runs[0].results[split]["count"]))
         return 100 * mean, 100 * error
+
+    def trained(self, figure: str = "accuracy") -> float | None:
+        """Mean in percent of what the runs logged last of their training; None where one has logged no such figure."""
+        values = [run.trained(figure) for run in self.runs]
+        return None if not values or None in values else 100 * statistics.fmean(values)
+
+    @property
+    def channels(self) -> tuple[int, int] | None:
+        """Of the stem and of the last map; None where no run is finished."""
+        if not self.runs:
+            return None
+        config = self.runs[0].config
+        arch = catalog.architecture(
+            self.model, config["model.width_multiplier"], config["model.depth_multiplier"], config["model.stem_stride"],
+            config["model.stage_strides"],
+        )  # fmt: skip
+        stem, *_, head, _ = arch.count(self.pixels, config["model.num_classes"]).layers
+        return stem.output_filters, head.output_filters
 
     @property
     def training_minutes(self) -> float | None:

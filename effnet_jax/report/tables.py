@@ -27,9 +27,9 @@ def tables(found: Collection) -> list[Table]:
     makers = {
         "single_axis": (_single_axis,),
         "axes": (_costs,),
-        "family": (_family, _validation_and_test),
+        "family": (_family, _accuracies),
         "grid_search": (_costs,),
-        "runs": (_costs, _validation_and_test),
+        "runs": (_costs, _accuracies),
     }
     return [make(found) for make in makers[found.kind]] + [_trace(found)]
 
@@ -76,29 +76,35 @@ def _family(found: Collection) -> Table:
     for group in found.groups:
         paper = published.FAMILY.get(group.model)
         size = f"{paper.mega_parameters:g}" if paper else GAP
-        rows.append((*_size(group), *_figures(group), size, *(_paper_cost(paper) if paper else (GAP, GAP))))
-    header = (*_SIZE_HEADER, *_FIGURES_HEADER, "paper, ImageNet: M parameters", "GMACs", "top-1 %")
-    return Table(_titled("The family and its baselines", found), header, tuple(rows), _note(found, "Table 2"))
+        channels = " to ".join(map(str, group.channels)) if group.channels else GAP
+        papers = (size, *(_paper_cost(paper) if paper else (GAP, GAP)))
+        rows.append((*_size(group), channels, *_figures(group), *papers))
+    header = (*_SIZE_HEADER, "channels", *_FIGURES_HEADER, "paper, ImageNet: M parameters", "GMACs", "top-1 %")
+    note = f"Channels are those of the stem and of the last map. {_note(found, 'Table 2')}"
+    return Table(_titled("The family and its baselines", found), header, tuple(rows), note)
 
 
-def _validation_and_test(found: Collection) -> Table:
+def _accuracies(found: Collection) -> Table:
     """Table 8 of the paper."""
     rows = []
     for group in found.groups:
-        ours = [
-            _with_error(group.accuracy(split, figure))
-            for split in ("validation", "test")
-            for figure in ("accuracy", "top5_accuracy")
-        ]
+        figures = "accuracy", "top5_accuracy"
+        trained = [group.trained(figure) for figure in figures]
+        ours = [GAP if value is None else f"{value:.2f}" for value in trained]
+        ours += [_with_error(group.accuracy(split, figure)) for split in ("validation", "test") for figure in figures]
         paper = published.VALIDATION_AND_TEST.get(group.model) if found.kind == "family" else None
         rows.append((_name(group), *ours, *(f"{value:.2f}" for value in paper or ())) + (() if paper else (GAP,) * 4))
-    columns = ("validation top-1 %", "validation top-5 %", "test top-1 %", "test top-5 %")
-    header = ("model", *columns, *(f"paper, ImageNet: {column}" for column in columns))
+    columns = [f"{split} top-{k} %" for split in ("training", "validation", "test") for k in (1, 5)]
+    header = ("model", *columns, *(f"paper, ImageNet: {column}" for column in columns[2:]))
     if found.kind != "family":
-        header, rows = header[:5], [row[:5] for row in rows]
+        header, rows = header[:7], [row[:7] for row in rows]
     table = "Table 8" if found.kind == "family" else ""
-    note = "The test split was taken once, by the weights that validation selected; nothing was chosen by it."
-    return Table(_titled("Validation and test", found), header, tuple(rows), f"{note} {_note(found, table)}")
+    note = (
+        "Training figures are the last ones logged, of augmented images and while weights moved. The test split was "
+        "taken once, by the weights that validation selected; nothing was chosen by it."
+    )
+    title = _titled("Training, validation and test", found)
+    return Table(title, header, tuple(rows), f"{note} {_note(found, table)}")
 
 
 def _costs(found: Collection) -> Table:

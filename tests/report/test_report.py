@@ -86,10 +86,23 @@ def test_runs_that_selected_nothing_have_a_gap_in_place_of_validation(workdirs, 
         log.write_text("".join(line for line in log.read_text().splitlines(True) if '"train"' in line))
     report.write(tmp_path / "runs", tmp_path / "out")
     text = (tmp_path / "out/report.md").read_text()
-    table = text.split("## Validation and test")[1].split("## ")[0]
+    table = text.split("## Training, validation and test")[1].split("## ")[0]
     (row,) = [line for line in table.splitlines() if line.startswith("| tiny")]
-    assert row.split("|")[2:4] == [" – ", " – "] and "±" in row.split("|")[4]
+    assert row.split("|")[4:6] == [" – ", " – "] and "±" in row.split("|")[6]
     assert "no validation images" in text
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_family_is_shown_with_its_widths_and_its_training_accuracy(workdirs, tmp_path):
+    folder = shutil.copytree(workdirs / "family", tmp_path / "study")
+    log = folder / "runs/resnet50_seed0/metrics.jsonl"
+    last = [json.loads(line) for line in log.read_text().splitlines() if '"train"' in line][-1]
+    log.write_text(log.read_text() + json.dumps(last | {"accuracy": 0.4321, "top5_accuracy": 0.8765}) + "\n")
+    report.write(folder, tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
+    sizes, accuracies = ([c.strip() for c in line.split("|")] for line in text.splitlines() if "| resnet50 |" in line)
+    assert "64 to 2048" in sizes
+    assert accuracies[2:4] == ["43.21", "87.65"]
 
 
 def test_the_same_runs_give_the_same_report(workdirs, tmp_path):
