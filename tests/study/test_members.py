@@ -104,9 +104,9 @@ def test_the_small_studies_share_runs(ours, theirs):
 def test_a_baselines_multipliers_are_on_its_published_size_and_its_rate_on_the_studys():
     config = study_baselines_cpu.get_config()
     found = found_in(study_baselines_cpu)
-    run = scaled(config.train, found["resnet50_shallow_24px_half"])
+    run = scaled(config.train, found["resnet50_shallow_24px_double"])
     assert (run.model.depth_multiplier, run.dataset.resolution) == (0.3, 24)
-    assert run.optimizer.learning_rate == pytest.approx(0.5 * config.train.optimizer.learning_rate)
+    assert run.optimizer.learning_rate == pytest.approx(2.0 * config.train.optimizer.learning_rate)
     assert {member.axis for member in found.values()} == {"resnet50", "resnet152", "densenet201"}
 
 
