@@ -12,6 +12,8 @@ _PIXELS_PER_FILTER = 16
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Maps the channels of every pixel by one matrix.
 
+    Forward mode (`jax.jvp`) is not defined.
+
     Args:
         x: `[N, H, W, Cin]`; N may be symbolic.
         kernel: `[1, 1, Cin, Cout]`, cast to the dtype of `x`. XLA sums 16-bit inputs in float32.

@@ -58,9 +58,9 @@ class Group:
         mean, error = estimate(values, int(self.runs[0].results[split]["count"]))
         return 100 * mean, 100 * error
 
-    def trained(self, figure: str = "accuracy") -> float | None:
+    def training_accuracy(self, figure: str = "accuracy") -> float | None:
         """Mean in percent of what the runs logged last of their training; None where one has logged no such figure."""
-        values = [run.trained(figure) for run in self.runs]
+        values = [run.training_accuracy(figure) for run in self.runs]
         return None if not values or None in values else 100 * statistics.fmean(values)
 
     @property

@@ -62,9 +62,8 @@ class Run:
         prefix = "ema_" if self.results["selected_weights"] == "ema" else ""
         return self.results[split][prefix + figure]
 
-    def trained(self, figure: str = "accuracy") -> float | None:
-        """Returns "accuracy" or "top5_accuracy" in training as last logged, or None: of augmented images, while weights
-        moved."""
+    def training_accuracy(self, figure: str = "accuracy") -> float | None:
+        """Returns "accuracy" or "top5_accuracy" as training logged it last, on augmented images; None if it did not."""
         return next((r[figure] for r in reversed(self.records) if r["split"] == "train" and figure in r), None)
 
     def reductions(self) -> list[str]:

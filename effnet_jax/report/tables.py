@@ -89,7 +89,7 @@ def _accuracies(found: Collection) -> Table:
     rows = []
     for group in found.groups:
         figures = "accuracy", "top5_accuracy"
-        trained = [group.trained(figure) for figure in figures]
+        trained = [group.training_accuracy(figure) for figure in figures]
         ours = [GAP if value is None else f"{value:.2f}" for value in trained]
         ours += [_with_error(group.accuracy(split, figure)) for split in ("validation", "test") for figure in figures]
         paper = published.VALIDATION_AND_TEST.get(group.model) if found.kind == "family" else None
