@@ -114,11 +114,13 @@ class Run:
                     on_training(plan.num_train_steps * plan.batch_size / speed)
             validation = None
             validates = self._setup.selects and plan.is_due(plan.eval_every, self.step)
+            if validates and not validated:
+                heap.release()  # for what is compiled now, lest it take the memory of a step
             if validates or self.step == plan.num_train_steps:
                 self._state = self._setup.recompute(self._state)
             if validates:
                 validation = self._evaluate(self._state, "validation")
-                if not validated:  # which has compiled, too
+                if not validated:
                     heap.tidy()
                     validated = True
                 log.record(self.step, plan.epoch(self.step), "validation", validation)

@@ -76,3 +76,36 @@ def test_workspaces_leave_the_memory_of_a_step_whole(tidy, monkeypatch):
     if not tidy:  # the test would notice
         program = program.replace("heap.tidy()", "")
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+COMPILATION = """
+import ctypes
+from effnet_jax.process import heap
+heap.tune()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+malloc, free = lambda size: libc.malloc(ctypes.c_size_t(size)), lambda piece: libc.free(ctypes.c_void_p(piece))
+step = malloc(100 << 20)
+pieces = [malloc(3000) for _ in range(60_000)]
+malloc(100)
+for piece in pieces[::2]:
+    free(piece)
+heap.tidy()
+free(step)
+heap.release()
+for _ in range(25_000):  # no list of them, which would itself take from the heap
+    malloc(2000)
+heap.tidy()
+again = malloc(100 << 20)
+assert (again <= step) == EXPECTED, "where a step's memory has been"
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is tuned on glibc only")
+@pytest.mark.parametrize("release", [True, False])
+def test_what_is_compiled_after_a_release_leaves_the_memory_of_a_step_whole(release, monkeypatch):
+    monkeypatch.delenv("EFFNET_JAX_ALLOCATOR", raising=False)
+    program = COMPILATION.replace("EXPECTED", str(release))
+    if not release:  # the test would notice
+        program = program.replace("heap.release()", "")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
