@@ -95,12 +95,16 @@ class Album:
         return Page(entry, drawing.Tile(overlay, (finding.target, f"{100 * probability:.1f} %")))
 
     def sheet(
-        self, heading: Sequence[str], drawn: Sequence[Picture], strips: Sequence[Sequence[Page]], labels: Sequence[str]
+        self,
+        heading: Sequence[Sequence[str]],
+        drawn: Sequence[Picture],
+        strips: Sequence[Sequence[Page]],
+        labels: Sequence[str],
     ) -> pathlib.Path:
         """Draws the contact sheet.
 
         Args:
-          heading: a line for each map of a strip.
+          heading: the lines above each map of a strip.
           drawn: the pictures; the first of many.
           strips: the pages of each.
           labels: class names.
@@ -109,7 +113,7 @@ class Album:
             [self._original(picture, labels), *(page.tile for page in strip)]
             for picture, strip in zip(drawn[:ON_SHEET], strips)
         ]
-        drawing.save(drawing.sheet(["image", *heading], tiles), self.folder / SHEET)
+        drawing.save(drawing.sheet([["image"], *heading], tiles), self.folder / SHEET)
         return self.folder / SHEET
 
     def _original(self, picture: Picture, labels: Sequence[str]) -> drawing.Tile:

@@ -91,11 +91,11 @@ def save(pixels: np.ndarray, path: pathlib.Path) -> None:
         Image.fromarray(pixels).save(file, "PNG", optimize=True)
 
 
-def sheet(heading: Sequence[str], strips: Sequence[Sequence[Tile]]) -> np.ndarray:
+def sheet(heading: Sequence[Sequence[str]], strips: Sequence[Sequence[Tile]]) -> np.ndarray:
     """Draws a contact sheet; the scale of the colours stands at its foot.
 
     Args:
-      heading: a line for each column of a strip.
+      heading: the lines above each column of a strip.
       strips: for each image its tiles, all of the same number; as many strips side by side as fit.
 
     Returns:
@@ -107,13 +107,16 @@ def sheet(heading: Sequence[str], strips: Sequence[Sequence[Tile]]) -> np.ndarra
     across = min(len(strips), max(1, SHEET_WIDTH // width))
     rows = [strips[start : start + across] for start in range(0, len(strips), across)]
     pictures = [max(_size(tile.picture)[1] for strip in row for tile in strip) for row in rows]
-    line, below = LINE + 2 * GAP, lines * LINE + GAP  # of heading and scale; of the captions
-    canvas = Image.new("RGB", (across * width, sum(pictures) + len(rows) * below + 2 * line), "white")
+    head, foot = max(map(len, heading)) * LINE + 2 * GAP, LINE + 2 * GAP
+    below = lines * LINE + GAP  # each row of pictures, for their captions
+    canvas = Image.new("RGB", (across * width, head + sum(pictures) + len(rows) * below + foot), "white")
     draw, bold = ImageDraw.Draw(canvas), _font(11, bold=True)
     for strip in range(across):
-        for column, text in enumerate(heading):
-            draw.text((strip * width + GAP + column * (TILE + GAP), GAP), _fitted(text, bold), "black", bold)
-    top = line
+        for column, texts in enumerate(heading):
+            for line, text in enumerate(texts):
+                place = strip * width + GAP + column * (TILE + GAP), GAP + line * LINE
+                draw.text(place, _fitted(text, bold), "black", bold)
+    top = head
     for row, height in zip(rows, pictures):
         for index, strip in enumerate(row):
             for column, tile in enumerate(strip):

@@ -174,11 +174,11 @@ def _row(scores: dict[str, Scores], method: Method, position: int) -> dict[str, 
     return {name: float(values[position]) for name, values in scores[method.name].items() if position < len(values)}
 
 
-def _heading(request: Request, explainers: Sequence[Explainer], methods: Sequence[Method]) -> list[str]:
+def _heading(request: Request, explainers: Sequence[Explainer], methods: Sequence[Method]) -> list[list[str]]:
     """Names the columns of a strip, in the order in which `run` fills it."""
-    several = len(explainers) > 1
-    names = [f"{e.name}: {m.name}" if several else m.name for e in explainers for m in methods]
-    return [name for name in names for _ in range(request.wish.top_k)]
+    networks = [[explainer.name] if len(explainers) > 1 else [] for explainer in explainers]
+    lines = [[*network, method.name] for network in networks for method in methods]
+    return [each for each in lines for _ in range(request.wish.top_k)]
 
 
 def _write_record(

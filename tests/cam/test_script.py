@@ -191,17 +191,26 @@ def test_an_overlay_greys_what_the_model_did_not_see():
 def test_a_sheet_holds_every_tile():
     red, blue = (np.full((8, 8, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
     strips = [[drawing.Tile(red, ("a name that is far too long for a tile to hold",)), drawing.Tile(blue, ())]] * 7
-    sheet = drawing.sheet(["image", "map"], strips)
+    sheet = drawing.sheet([["image"], ["map"]], strips)
     area = drawing.TILE**2
     for colour in ((255, 0, 0), (0, 0, 255)):
         assert 7 * area * 0.99 < (sheet == colour).all(-1).sum() <= 7 * area
+
+
+def test_each_line_of_a_heading_has_a_line_of_the_sheet():
+    red = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+    sheets = [drawing.sheet([["image"], lines], [[drawing.Tile(red, ())] * 2]) for lines in (["one"], ["one", "two"])]
+    short, long = ((sheet == (255, 0, 0)).all(-1).any(1).argmax() for sheet in sheets)  # where the pictures begin
+    assert long - short == drawing.LINE == len(sheets[1]) - len(sheets[0])
+    second = sheets[1][long - drawing.LINE - drawing.GAP : long]
+    assert (second[:, : drawing.TILE] == 255).all() and (second[:, drawing.TILE + 2 * drawing.GAP :] < 128).any()
 
 
 def test_a_sheet_of_wide_pictures_has_no_empty_band_and_ends_with_the_scale_of_its_colours():
     red = np.full((20, 80, 3), (255, 0, 0), np.uint8)
     heights = {}
     for count in (1, 2):
-        sheet = drawing.sheet(["image"] * 9, [[drawing.Tile(red, ("name",))] * 9] * count)
+        sheet = drawing.sheet([["image"]] * 9, [[drawing.Tile(red, ("name",))] * 9] * count)
         heights[count] = len(sheet)
         assert ((sheet == (255, 0, 0)).all(-1).any(1)).sum() == count * drawing.TILE // 4
     assert heights[2] - heights[1] == drawing.TILE // 4 + drawing.LINE + drawing.GAP
