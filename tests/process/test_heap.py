@@ -51,7 +51,7 @@ def test_fragments_are_retired_and_large_pieces_are_not(allocator, monkeypatch):
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-WORKSPACES = """
+MEMORY = """
 import ctypes
 from effnet_jax.process import heap
 heap.tune()
@@ -59,6 +59,9 @@ libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 malloc, free = lambda size: libc.malloc(ctypes.c_size_t(size)), lambda piece: libc.free(ctypes.c_void_p(piece))
 step = malloc(100 << 20)
+"""
+
+WORKSPACES = """
 malloc(100)
 heap.tidy()
 free(step)
@@ -67,25 +70,7 @@ again = malloc(100 << 20)
 assert (again == step) == EXPECTED, "where a step's memory has been"
 """
 
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is tuned on glibc only")
-@pytest.mark.parametrize("tidy", [True, False])
-def test_workspaces_leave_the_memory_of_a_step_whole(tidy, monkeypatch):
-    monkeypatch.delenv("EFFNET_JAX_ALLOCATOR", raising=False)
-    program = WORKSPACES.replace("EXPECTED", str(tidy))
-    if not tidy:  # the test would notice
-        program = program.replace("heap.tidy()", "")
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
 COMPILATION = """
-import ctypes
-from effnet_jax.process import heap
-heap.tune()
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-malloc, free = lambda size: libc.malloc(ctypes.c_size_t(size)), lambda piece: libc.free(ctypes.c_void_p(piece))
-step = malloc(100 << 20)
 pieces = [malloc(3000) for _ in range(60_000)]
 malloc(100)
 for piece in pieces[::2]:
@@ -102,10 +87,13 @@ assert (again <= step) == EXPECTED, "where a step's memory has been"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is tuned on glibc only")
-@pytest.mark.parametrize("release", [True, False])
-def test_what_is_compiled_after_a_release_leaves_the_memory_of_a_step_whole(release, monkeypatch):
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("taken", "by"), [(WORKSPACES, "heap.tidy()"), (COMPILATION, "heap.release()")], ids=["workspaces", "compilation"]
+)
+def test_the_memory_of_a_step_stays_whole(taken, by, whole, monkeypatch):
     monkeypatch.delenv("EFFNET_JAX_ALLOCATOR", raising=False)
-    program = COMPILATION.replace("EXPECTED", str(release))
-    if not release:  # the test would notice
-        program = program.replace("heap.release()", "")
+    program = MEMORY + taken.replace("EXPECTED", str(whole))
+    if not whole:  # the test would notice
+        program = program.replace(by, "")
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
