@@ -1,5 +1,6 @@
 """The processor, as Linux describes it; elsewhere as Python does. Imports no JAX."""
 
+import os
 import pathlib
 import platform
 import zlib
@@ -9,9 +10,13 @@ _INSTRUCTIONS = ("flags", "Features")  # x86, ARM
 
 
 def describe() -> str:
-    """Returns the model and how many cores there are."""
+    """Returns the model and how many cores there are, and of them how many this process may use if not all."""
     names = _values("model name")
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
+    if not names:
+        return platform.processor() or platform.machine()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else len(names)
+    cores = f"{usable} of {len(names)}" if usable < len(names) else f"{len(names)}"
+    return f"{names[0]}, {cores} cores"
 
 
 def instructions() -> frozenset[str]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from effnet_jax.architecture import catalog
+from effnet_jax.architecture import baselines, catalog
 from effnet_jax.config import changed_between
 from effnet_jax.errors import UserError
 from effnet_jax.report.runs import Run, read_run, read_runs
@@ -64,6 +64,19 @@ class Group:
         return None if not values or None in values else 100 * statistics.fmean(values)
 
     @property
+    def multipliers(self) -> tuple[float, float]:
+        """Of depth and width, on the published model; those on the study's baseline where no run is finished."""
+        if not self.runs:
+            return self.scales[:2]
+        config = self.runs[0].config
+        return config["model.depth_multiplier"], config["model.width_multiplier"]
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is a model of the paper, neither narrowed nor deepened."""
+        return self.multipliers == (1.0, 1.0)
+
+    @property
     def channels(self) -> tuple[int, int] | None:
         """Of the stem and of the last map; None where no run is finished."""
         if not self.runs:
@@ -110,16 +123,19 @@ class Collection:
         return sorted({run.config["seed"] for run in self.runs})
 
     @property
+    def baseline(self) -> str:
+        """What all were scaled from, where that is smaller than the model; empty for whole models."""
+        for group in self.groups:
+            if group.runs and group.model not in baselines.NAMES:
+                depth, width = (multiplier / scale for multiplier, scale in zip(group.multipliers, group.scales))
+                if min(depth, width) < 0.995:
+                    return f"baseline: {group.model} with {width:.3g} of its width and {depth:.3g} of its depth"
+        return ""
+
+    @property
     def reductions(self) -> list[str]:
         """In what the runs are less than full ones, each once; empty for a full report."""
-        found = [reduction for run in self.runs for reduction in run.reductions()]
-        for group in self.groups:
-            for run in group.runs:
-                for axis, index in (("depth", 0), ("width", 1)):
-                    base = run.config[f"model.{axis}_multiplier"] / group.scales[index]
-                    if base < 0.995:
-                        found.append(f"baseline of {base:.3g} times the {axis} of {group.model}")
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(reduction for run in self.runs for reduction in run.reductions()))
 
 
 def read(folder: pathlib.Path) -> Collection:

@@ -3,15 +3,17 @@
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import matplotlib
+import matplotlib.colors
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from effnet_jax.report import published
-from effnet_jax.report.collection import Collection, Group
+from effnet_jax.report.collection import STUDIES, Collection, Group
 from effnet_jax.report.tables import reduced_mark
 from effnet_jax.search import labels
 from effnet_jax.search.findings import draw as draw_search
@@ -27,6 +29,7 @@ STYLES = {
 FAMILY_STYLES = (("efficientnet", "#0072B2", "o"), ("resnet", "#D55E00", "s"), ("densenet", "#009E73", "D"))
 AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
 LINES = ("-", "--", ":", "-.")
+PALEST = 0.55  # share of white in the last of the curves of one colour
 ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
 SIZE = {"millions of parameters": lambda g: g.parameters / 1e6, "multiply-adds of one image (millions)":
         lambda g: g.macs / 1e6, "training time (min), measured": lambda g: g.training_minutes}  # fmt: skip
@@ -38,7 +41,7 @@ def figures(found: Collection) -> dict[str, Figure]:
         "single_axis": {"figure8": _single_axis},
         "axes": {"figure3": _axes},
         "family": {"figure1": _family},
-        "grid_search": {"grid_search": lambda found: draw_search(found.search, reduced_mark(found))},
+        "grid_search": {"grid_search": lambda found: draw_search(found.search, [found.baseline, reduced_mark(found)])},
         "runs": {"costs": _runs},
     }
     return {name: make(found) for name, make in (makers[found.kind] | {"curves": _curves}).items()}
@@ -46,7 +49,7 @@ def figures(found: Collection) -> dict[str, Figure]:
 
 def _single_axis(found: Collection) -> Figure:
     """Figure 8 of the paper: accuracy over multiply-adds, a line from the baseline along each axis."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(12.5, 4.6), layout="constrained")
     ours, paper = figure.subplots(1, 2)
     start = next((group for group in found.groups if group.axis == "baseline" and group.runs), None)
     for axis in STYLES:
@@ -59,7 +62,7 @@ def _single_axis(found: Collection) -> Figure:
             color=STYLES[axis][0], lw=1, zorder=1,
         )  # fmt: skip
     ours.set(xlabel="multiply-adds of one image (millions)", ylabel=ACCURACY)
-    ours.legend(frameon=False)
+    ours.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0), loc="upper left")
     _ours(ours, found)
     for axis, cost in published.SINGLE_AXIS.items():
         base = published.SINGLE_AXIS["baseline"]
@@ -89,11 +92,11 @@ def _axes(found: Collection) -> Figure:
 
 def _family(found: Collection) -> Figure:
     """Figure 1 of the paper, over parameters and multiply-adds, and over training time."""
-    figure = Figure(figsize=(13, 8.4), layout="constrained")
+    figure = Figure(figsize=(15, 9), layout="constrained")
     panels = figure.subplots(2, 3)
     for panel, (label, size) in zip(panels[0], SIZE.items()):
         _by_family(panel, found, label, size)
-    panels[0, 0].legend(frameon=False)
+    panels[0, 0].legend(frameon=False, fontsize=8)
     papers = {
         "millions of parameters": lambda cost: cost.mega_parameters,
         "multiply-adds of one image (billions)": lambda cost: cost.giga_macs,
@@ -130,23 +133,32 @@ def _runs(found: Collection) -> Figure:
 def _by_family(panel: Axes, found: Collection, label: str, size: Callable[[Group], float | None]) -> None:
     for prefix, colour, marker in FAMILY_STYLES:
         groups = [group for group in found.groups if group.model.startswith(prefix) and size(group) is not None]
-        groups.sort(key=size)
-        line = "-" if prefix == "efficientnet" and found.kind == "family" else "none"
-        _errorbars(panel, groups, size, colour, marker, prefix, line)
+        _errorbars(panel, groups, size, colour, marker, prefix)
+        if prefix == "efficientnet" and found.kind == "family":
+            some = _one_a_cost(groups)
+            means = [(group.accuracy("validation") or (math.nan,))[0] for group in some]
+            panel.plot([size(group) for group in some], means, color=colour, lw=1, zorder=1)
         _annotate(panel, groups, lambda group: _short(group.name), size)
-    panel.set(xlabel=label, ylabel=ACCURACY)
+    machines = {run.results["hardware"] for run in found.runs}
+    where = f", on {len(machines)} kinds of machines" if "time" in label and len(machines) > 1 else ""
+    panel.set(xlabel=label + where, ylabel=ACCURACY)
     log_axis(panel)
     _ours(panel, found)
+
+
+def _one_a_cost(groups: Sequence[Group]) -> list[Group]:
+    """Those of a family that a line joins: of several made for the same MACs the one that the study names first."""
+    first: dict[str, Group] = {}
+    for group in groups:
+        first.setdefault(group.matched_to or group.name, group)
+    return list(first.values())
 
 
 def _curves(found: Collection) -> Figure:
     """Convergence: training loss and validation accuracy by epoch; a band from the worst to the best seed."""
     figure = Figure(figsize=(13, 4.8), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    colours = matplotlib.colormaps["viridis"]
-    groups = [group for group in found.groups if group.runs]
-    for index, group in enumerate(groups):
-        style = {"color": colours(0.92 * index / max(len(groups) - 1, 1)), "ls": LINES[index % len(LINES)]}
+    for group, style in _line_styles(found):
         for panel, split, key in ((loss, "train", "loss"), (accuracy, "validation", "accuracy")):
             epochs, values = _by_epoch(group, split, key)
             scale = 100 if key == "accuracy" else 1
@@ -162,6 +174,30 @@ def _curves(found: Collection) -> Figure:
         panel.grid(alpha=0.3)
     accuracy.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0), loc="upper left")
     return _finished(figure, found)
+
+
+def _line_styles(found: Collection) -> Iterator[tuple[Group, dict[str, Any]]]:
+    """Every group with runs and the style of its curve.
+
+    Those of one axis or one family share a colour, as in the other figures; among them, later ones are paler. The
+    candidates of a search and plain runs have a colour each.
+    """
+    groups = [group for group in found.groups if group.runs]
+    if found.kind not in STUDIES:
+        colours = matplotlib.colormaps["viridis"]
+        for index, group in enumerate(groups):
+            yield group, {"color": colours(0.92 * index / max(len(groups) - 1, 1)), "ls": LINES[index % len(LINES)]}
+        return
+    by_colour: dict[str, list[Group]] = {}
+    for group in groups:
+        families = [colour for prefix, colour, _ in FAMILY_STYLES if group.model.startswith(prefix)]
+        colour = families[0] if found.kind == "family" else STYLES.get(group.axis, STYLES["baseline"])[0]
+        by_colour.setdefault(colour, []).append(group)
+    for colour, alike in by_colour.items():
+        for index, group in enumerate(alike):
+            pale = PALEST * index / max(len(alike) - 1, 1)
+            mixed = [pale + (1 - pale) * part for part in matplotlib.colors.to_rgb(colour)]
+            yield group, {"color": mixed, "ls": LINES[index % len(LINES)]}
 
 
 def _by_epoch(group: Group, split: str, key: str) -> tuple[list[float], list[list[float]]]:
@@ -228,9 +264,10 @@ def _short(name: str) -> str:
 
 def _finished(figure: Figure, found: Collection) -> Figure:
     seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
-    mark = f"\n{textwrap.fill(reduced_mark(found), 150)}" if found.reductions else ""
     absent = [group.name for group in found.groups if not group.runs]
-    gap = "\n" + textwrap.fill(f"not run: {', '.join(absent)}", 150) if absent else ""
-    figure.suptitle(f"{found.title}, {seeds}{mark}{gap}", fontsize=11)
+    notes = [found.baseline, reduced_mark(found), f"not run: {', '.join(absent)}" if absent else ""]
+    figure.suptitle(
+        "\n".join([f"{found.title}, {seeds}", *(textwrap.fill(note, 150) for note in notes if note)]), fontsize=11
+    )
     labels.arrange(figure)
     return figure

@@ -5,9 +5,11 @@ import io
 import pathlib
 import re
 import statistics
+from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
+from effnet_jax.config import CADENCE_KEYS, LOCATION_KEYS, changed_between
 from effnet_jax.process.atomic import whole_file
 from effnet_jax.report.figures import FAMILY_STYLES, log_axis
 from effnet_jax.report.runs import Run, read_runs
@@ -24,7 +26,7 @@ class Point:
     """A network with its seeds.
 
     Attributes:
-      name: of its records, without the seed.
+      name: of its records, without the seed; where studies share it, all its names.
       model: "efficientnet_b0", "resnet50", ...
       macs: multiply-adds of one image.
       accuracies: of the test images, one a seed, as fractions; of the weights that validation selected.
@@ -44,27 +46,38 @@ def points(results: pathlib.Path) -> list[Point]:
     Raises:
       UserError: a record is damaged.
     """
-    found: dict[str, list[Run]] = {}
+    networks: list[list[Run]] = []
+    for run in _trained_to_the_end(results):
+        same = next((runs for runs in networks if _is_same_network(run, runs[0])), None)
+        if same is None:
+            networks.append(same := [])
+        same.append(run)
+    return sorted(map(_point, networks), key=lambda point: point.macs)
+
+
+def _trained_to_the_end(results: pathlib.Path) -> Iterator[Run]:
     for folder in sorted(results.glob("*/runs")):
-        if folder.parent.name.startswith("grid_search"):
-            continue
-        for run in read_runs(folder):
-            if run.results and run.config["dataset.name"] == DATASET and not run.reductions():
-                found.setdefault(_SEED.sub("", run.name), []).append(run)
-    return [
-        Point(
-            name,
-            runs[0].results["model"],
-            runs[0].results["macs"],
-            tuple(run.accuracy("test") for run in runs),
-        )
-        for name, runs in sorted(found.items(), key=lambda item: item[1][0].results["macs"])
-    ]
+        if not folder.parent.name.startswith("grid_search"):
+            for run in read_runs(folder):
+                if run.results and run.config["dataset.name"] == DATASET and not run.reductions():
+                    yield run
+
+
+def _is_same_network(run: Run, other: Run) -> bool:
+    """Whether two runs differ in their seed alone, or in nothing: studies share networks."""
+    return not changed_between(run.config, other.config, (*LOCATION_KEYS, *CADENCE_KEYS, "seed"))
+
+
+def _point(runs: list[Run]) -> Point:
+    names = dict.fromkeys(_SEED.sub("", run.name) for run in runs)
+    seeds = {run.config["seed"]: run for run in runs}
+    accuracies = tuple(run.accuracy("test") for run in seeds.values())
+    return Point(" = ".join(names), runs[0].results["model"], runs[0].results["macs"], accuracies)
 
 
 def draw(found: list[Point]) -> Figure:
     """Draws accuracy over multiply-adds; bars go from the worst to the best seed, and every point has its name."""
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = Figure(figsize=(9.6, 6.2), layout="constrained")
     panel = figure.subplots()
     for prefix, colour, marker in FAMILY_STYLES:
         some = [point for point in found if point.model.startswith(prefix)]
@@ -84,7 +97,7 @@ def draw(found: list[Point]) -> Figure:
     panel.margins(x=labels.MARGIN, y=0.12)
     log_axis(panel)
     panel.grid(alpha=0.3)
-    panel.legend(frameon=False, loc="lower right")
+    panel.legend(frameon=False, loc="upper left")
     for point in found:
         seeds = len(point.accuracies)
         text = point.name if seeds == 1 else f"{point.name} ({seeds} seeds)"

@@ -19,6 +19,8 @@ img { max-width: 100% }
 def page(found: Collection, tables: Sequence[Table], pictures: dict[str, bytes], remark: str) -> str:
     """Returns the page; `pictures` are PNG files, which it holds itself."""
     parts = [f"<h1>{html.escape(found.title)}</h1>"]
+    if found.baseline:
+        parts.append(f"<p>{html.escape(found.baseline.capitalize())}.</p>")
     if found.reductions:
         parts.append(f'<p class="reduced">{html.escape(reduced_mark(found))}</p>')
     if remark:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from effnet_jax.report import published
 from effnet_jax.report.collection import Collection, Group
@@ -72,39 +72,50 @@ def _single_axis(found: Collection) -> Table:
 
 
 def _family(found: Collection) -> Table:
-    rows = []
+    rows, papers = [], []
     for group in found.groups:
-        paper = published.FAMILY.get(group.model)
-        size = f"{paper.mega_parameters:g}" if paper else GAP
         channels = " to ".join(map(str, group.channels)) if group.channels else GAP
-        papers = (size, *(_paper_cost(paper) if paper else (GAP, GAP)))
-        rows.append((*_size(group), channels, *_figures(group), *papers))
-    header = (*_SIZE_HEADER, "channels", *_FIGURES_HEADER, "paper, ImageNet: M parameters", "GMACs", "top-1 %")
-    note = f"Channels are those of the stem and of the last map. {_note(found, 'Table 2')}"
-    return Table(_titled("The family and its baselines", found), header, tuple(rows), note)
+        rows.append((*_size(group), channels, *_figures(group)))
+        paper = published.FAMILY.get(group.model) if group.is_published else None
+        papers.append((f"{paper.mega_parameters:g}", *_paper_cost(paper)) if paper else ())
+    header = (*_SIZE_HEADER, "channels", *_FIGURES_HEADER)
+    header, rows, table = _beside_the_papers(header, rows, ("M parameters", "GMACs", "top-1 %"), papers, "Table 2")
+    note = f"Channels are those of the stem and of the last map. {_note(found, table)}"
+    return Table(_titled("The family and its baselines", found), header, rows, note)
 
 
 def _accuracies(found: Collection) -> Table:
     """Table 8 of the paper."""
-    rows = []
+    rows, papers = [], []
     for group in found.groups:
         figures = "accuracy", "top5_accuracy"
         trained = [group.training_accuracy(figure) for figure in figures]
         ours = [GAP if value is None else f"{value:.2f}" for value in trained]
         ours += [_with_error(group.accuracy(split, figure)) for split in ("validation", "test") for figure in figures]
-        paper = published.VALIDATION_AND_TEST.get(group.model) if found.kind == "family" else None
-        rows.append((_name(group), *ours, *(f"{value:.2f}" for value in paper or ())) + (() if paper else (GAP,) * 4))
+        rows.append((_name(group), *ours))
+        beside = found.kind == "family" and group.is_published
+        paper = published.VALIDATION_AND_TEST.get(group.model, ()) if beside else ()
+        papers.append(tuple(f"{value:.2f}" for value in paper))
     columns = [f"{split} top-{k} %" for split in ("training", "validation", "test") for k in (1, 5)]
-    header = ("model", *columns, *(f"paper, ImageNet: {column}" for column in columns[2:]))
-    if found.kind != "family":
-        header, rows = header[:7], [row[:7] for row in rows]
-    table = "Table 8" if found.kind == "family" else ""
+    header, rows, table = _beside_the_papers(("model", *columns), rows, columns[2:], papers, "Table 8")
     note = (
         "Training figures are the last ones logged, of augmented images and while weights moved. The test split was "
         "taken once, by the weights that validation selected; nothing was chosen by it."
     )
     title = _titled("Training, validation and test", found)
-    return Table(title, header, tuple(rows), f"{note} {_note(found, table)}")
+    return Table(title, header, rows, f"{note} {_note(found, table)}")
+
+
+def _beside_the_papers(
+    header: Sequence[str], rows: Sequence[tuple[str, ...]], columns: Sequence[str], papers: Sequence[tuple[str, ...]],
+    table: str,
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], str]:  # fmt: skip
+    """Adds the columns of the paper and the name of its table; nothing if it has none of these models."""
+    if not any(papers):
+        return tuple(header), tuple(rows), ""
+    gap = (GAP,) * len(columns)
+    joined = tuple(row + (paper or gap) for row, paper in zip(rows, papers))
+    return (*header, *(f"paper, ImageNet: {column}" for column in columns)), joined, table
 
 
 def _costs(found: Collection) -> Table:

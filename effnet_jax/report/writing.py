@@ -64,6 +64,7 @@ def _saved(figure: Figure, kind: str) -> bytes:
 
 def _markdown(found: Collection, listed: list[Table], pictures: list[str], remark: str) -> str:
     parts = [f"# {found.title}"]
+    parts += [f"{found.baseline.capitalize()}."] if found.baseline else []
     parts += [f"**{reduced_mark(found)}**"] if found.reductions else []
     parts += [remark] if remark else []
     parts += [f"Command: `{without_places(found.command)}`"] if found.command else []
@@ -80,6 +81,7 @@ def _values(found: Collection) -> dict[str, Any]:
         "kind": found.kind,
         "title": found.title,
         "command": without_places(found.command),
+        "baseline": found.baseline,
         "reduced": found.reductions,
         "recipe": recipe,
         "models": [
@@ -97,7 +99,7 @@ def _values(found: Collection) -> dict[str, Any]:
         ],
         "runs": {
             run.name: {
-                "config": {key: run.config[key] for key in run.config.keys() - recipe.keys()},
+                "config": {key: run.config[key] for key in sorted(run.config.keys() - recipe.keys())},
                 **run.results, "command": without_places(run.results.get("command", "")),
             }
             for run in runs

@@ -1,6 +1,7 @@
 """What a search found, in words and as a picture, from what grid_search.json holds. Imports no JAX."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -33,10 +34,10 @@ def train_flags(results: dict[str, Any]) -> str:
     )
 
 
-def draw(results: dict[str, Any], mark: str = "") -> Figure:
+def draw(results: dict[str, Any], notes: Sequence[str] = ()) -> Figure:
     """Accuracy over the constraint surface, beta and gamma being its coordinates, and over the real MACs.
 
-    `mark` is added to the title.
+    `notes` are added to the title, a line each.
     """
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     surface, macs = figure.subplots(1, 2)
@@ -62,10 +63,10 @@ def draw(results: dict[str, Any], mark: str = "") -> Figure:
     macs.set_title("numbers at the dots: alpha, beta, gamma")
     macs.set(xlabel="multiply-adds of one image (millions)", ylabel="validation accuracy (%), ± standard error")
     n = results["n"]
-    figure.suptitle(
-        f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed(s), "
-        f"{'/'.join(map(str, results['steps']))} steps" + (f"\n{textwrap.fill(mark, 120)}" if mark else ""),
-        fontsize=11,
+    title = (
+        f"{results['model']} on {results['dataset']}, {len(n['seeds'])} seed{'s' if len(n['seeds']) > 1 else ''}, "
+        f"{'/'.join(map(str, results['steps']))} steps"
     )
+    figure.suptitle("\n".join([title, *(textwrap.fill(note, 120) for note in notes if note)]), fontsize=11)
     labels.arrange(figure)
     return figure

@@ -1,43 +1,97 @@
-"""Names beside the points of a figure, each where it covers nothing and leaves no panel."""
+"""Names beside the points of a figure: each near its point, inside its panel, and over as little else as can be."""
 
 import itertools
+import math
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 MARGIN = 0.15  # of the width of a panel, left free on both sides for names
 _SIZE = 7
 _NAME = "name of a point"
-# From a point to its name, in typographic points: the first place where the name covers nothing is taken.
-_PLACES = [(7, 4), (7, -12), (-7, 6), (-7, -14), *itertools.product((7, -7), (16, -26, 28, -38, 40, -50))]
+_POINTS_PER_INCH = 72
+_RADII = (8, 15, 23, 32, 42, 53, 65, 80)  # from a point to its name, in typographic points
+_NEAR = _RADII[1]  # whoever stands further away has a line to its point
+_ROOM = 3  # pixels around a name
+_LINE = {"arrowstyle": "-", "lw": 0.5, "color": "0.4", "shrinkA": 0, "shrinkB": 4}
+_ANGLES = np.radians(np.arange(0, 360, 20))
+_PLACES = [(radius * math.cos(angle), radius * math.sin(angle)) for radius in _RADII for angle in _ANGLES]
+# What a place costs: it leaves the panel, covers a name, the legend or a point, lies on a line, is far away.
+_OUTSIDE, _ON_NAME, _ON_LEGEND, _ON_POINT, _ON_LINE, _FAR = 1e4, 1e3, 1e3, 100.0, 3.0, 0.1
 
 
 def add(panel: Axes, x: float, y: float, text: str) -> None:
     """Names a point; `arrange` finds the place."""
-    panel.annotate(text, (x, y), xytext=_PLACES[0], textcoords="offset points", fontsize=_SIZE, gid=_NAME)
+    panel.annotate(
+        text, (x, y), xytext=_PLACES[0], textcoords="offset points", fontsize=_SIZE, va="center", gid=_NAME
+    )  # fmt: skip
 
 
 def arrange(figure: Figure) -> None:
-    """Moves every name of a finished figure to where it covers neither a point nor another name, inside its panel."""
+    """Moves every name of a finished figure to the place that covers least, and joins those further away by a line."""
     figure.draw_without_rendering()  # only now is it known where everything lies
     for panel in figure.axes:
         names = [text for text in panel.texts if text.get_gid() == _NAME]
-        dots, taken = panel.transData.transform([name.xy for name in names]), []
-        for name in names:
-            for offset in _PLACES:
-                box = _moved(name, offset)
-                inside = panel.bbox.x0 <= box.x0 and box.x1 <= panel.bbox.x1
-                if inside and not any(box.overlaps(other) for other in taken) and not _holds_any(box, dots):
-                    break
-            taken.append(box)
+        dots, lines = panel.transData.transform([name.xy for name in names]), _points_on_lines(panel)
+        legend = [panel.get_legend().get_window_extent()] if panel.get_legend() else []
+        taken: list[Bbox] = []
+        for name, dot in zip(names, dots):
+            size = name.get_window_extent()
+            boxes = [_box(size, dot, place, figure.dpi) for place in _PLACES]
+            costs = [_cost(box, panel.bbox, taken, legend, dots, lines) for box in boxes]
+            best = int(np.argmin(costs + _FAR * np.repeat(_RADII, len(_ANGLES))))
+            taken.append(boxes[best])
+            name.set(position=_PLACES[best], horizontalalignment=_alignment(_PLACES[best]))
+            if math.hypot(*_PLACES[best]) > _NEAR:
+                panel.annotate("", name.xy, xytext=_PLACES[best], textcoords="offset points", arrowprops=_LINE)
 
 
-def _moved(name: Annotation, offset: tuple[int, int]):
-    name.set(position=offset, horizontalalignment="left" if offset[0] > 0 else "right")
-    return name.get_window_extent()
+def _cost(
+    box: Bbox, panel: Bbox, names: list[Bbox], legend: list[Bbox], dots: np.ndarray, lines: np.ndarray
+) -> float:  # fmt: skip
+    """What it costs a name to lie in the box, wherever its point is."""
+    return (
+        _OUTSIDE * (not _inside(box, panel))
+        + _ON_NAME * box.count_overlaps(names)
+        + _ON_LEGEND * box.count_overlaps(legend)
+        + _ON_POINT * _held(box, dots)
+        + _ON_LINE * min(_held(box, lines), 3)
+    )
 
 
-def _holds_any(box, dots: np.ndarray) -> bool:
-    return any(box.contains(*dot) for dot in dots)
+def _alignment(place: tuple[float, float]) -> str:
+    return "center" if abs(place[0]) < abs(place[1]) / 2 else "left" if place[0] > 0 else "right"
+
+
+def _box(size: Bbox, dot: np.ndarray, place: tuple[float, float], dpi: float) -> Bbox:
+    """Where a name of that size would lie, in pixels, with some room around it."""
+    x, y = dot + np.array(place) * dpi / _POINTS_PER_INCH
+    left = {"left": x, "center": x - size.width / 2, "right": x - size.width}[_alignment(place)]
+    return Bbox.from_bounds(left, y - size.height / 2, size.width, size.height).padded(_ROOM)
+
+
+def _inside(box: Bbox, panel: Bbox) -> bool:
+    return panel.x0 <= box.x0 and box.x1 <= panel.x1 and panel.y0 <= box.y0 and box.y1 <= panel.y1
+
+
+def _held(box: Bbox, dots: np.ndarray) -> int:
+    """How many of the points lie in the box."""
+    return int(((dots >= box.min) & (dots <= box.max)).all(axis=1).sum())
+
+
+def _points_on_lines(panel: Axes) -> np.ndarray:
+    """Points along the lines and error bars of a panel, in pixels, close enough to tell whether a name covers one."""
+    drawn = [line.get_xydata() for line in panel.lines if line.get_linestyle() != "None"]
+    drawn += [
+        segment for bars in panel.collections if isinstance(bars, LineCollection) for segment in bars.get_segments()
+    ]
+    steps = np.linspace(0, 1, 50)[:, None]
+    found = [np.empty((0, 2))]
+    for path in drawn:
+        pixels = panel.transData.transform(path)
+        found += [start + steps * (end - start) for start, end in itertools.pairwise(pixels)]
+    points = np.concatenate(found)
+    return points[np.isfinite(points).all(axis=1)]

@@ -16,9 +16,16 @@ def info(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.parametrize(("usable", "cores"), [({0, 1}, "2 cores"), ({1}, "1 of 2 cores")])
+def test_the_cores_that_a_process_may_use(usable, cores, info, monkeypatch):
+    monkeypatch.setattr(processor.os, "sched_getaffinity", lambda _: usable, raising=False)
+    info.write_text(X86)
+    assert processor.describe() == f"Some CPU, {cores}"
+
+
 def test_x86(info):
     info.write_text(X86)
-    assert processor.describe() == "Some CPU, 2 cores"
+    assert processor.describe().startswith("Some CPU, ")
     assert processor.instructions() == {"fpu", "avx2", "avx512f"}
 
 

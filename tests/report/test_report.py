@@ -71,6 +71,8 @@ def test_a_report_is_whole_and_labelled(kind, workdirs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.json", "index.html"} | pictures
     text, html = (tmp_path / "report.md").read_text(), page.read_text()
     assert all("REDUCED: 0.5 of 15 epochs" in written for written in (text, html))
+    small = kind in ("single_axis", "axes", "grid_search")
+    assert all(("Baseline: efficientnet_b0 with 0.25 of its width" in written) is small for written in (text, html))
     assert not re.search(r'(src|href)="(?!data:)', html), "opens without a network"
     assert html.count("data:image/png;base64,") == 2
 
@@ -168,6 +170,38 @@ def test_the_papers_figures_are_marked_as_its_own(workdirs, tmp_path):
     assert "paper, ImageNet: test top-5 %" in text and published.SOURCE in text
     assert re.search(r"\| b2 \|.*\| 80\.07 \| 94\.90 \| 80\.16 \| 94\.98 \|", text)
     assert re.search(r"\| densenet201 \|.*\| – \| – \| – \| – \|", text), "it has no row in Table 8"
+
+
+def _narrow(folder, name):
+    path = folder / f"runs/{name}_seed0/config.json"
+    config = json.loads(path.read_text())
+    config["model"]["width_multiplier"] = 0.5
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_papers_figures_stand_beside_its_own_models_alone(workdirs, tmp_path):
+    folder = shutil.copytree(workdirs / "family", tmp_path / "study")
+    _narrow(folder, "b2")
+    report.write(folder, tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
+    assert re.search(r"\| b2 \|.*\| – \| – \| – \| – \|", text) and "| 79.13 | 94.47 | 79.17 | 94.43 |" in text
+    for name in ("b0", "b1", "resnet50", "resnet152", "densenet201"):
+        _narrow(folder, name)
+    report.write(folder, tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
+    assert "paper, ImageNet" not in text and published.SOURCE not in text
+
+
+def test_the_familys_line_joins_one_model_of_each_cost_in_its_order(workdirs, tmp_path):
+    folder = shutil.copytree(workdirs / "family", tmp_path / "study")
+    study = json.loads((folder / "study.json").read_text())
+    for member in study["members"][1:3]:
+        member["matched_to"] = "4 baselines"
+    (folder / "study.json").write_text(json.dumps(study))
+    panel = figures(collection.read(folder))["figure1"].axes[1]
+    lines = [line.get_xdata().tolist() for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata())]
+    assert [member["macs"] / 1e6 for member in study["members"][:2]] in lines
 
 
 @pytest.mark.usefixtures("no_pictures")
