@@ -4,8 +4,8 @@ python scripts/scaling_study.py --config configs/study_baselines_cpu.py
 
 ResNet-50, ResNet-152 and DenseNet-201, and a ResNet-50 of fewer blocks, narrowed to four times the MACs of
 small_cifar100, five epochs each with the learning rate brought to its end: first at 16, 24 and 32 px with double the
-rate of small_cifar100, then at the best of these with the same and with four times that rate. All have their stem for
-small images. DenseNet-201 sees 30 px in place of 32, where no growth rate comes within a tenth of these MACs.
+rate of small_cifar100, then at the best of these with 1, 4 and 8 times that rate. All have their stem for small
+images. DenseNet-201 sees 30 px in place of 32, where no growth rate comes within a tenth of these MACs.
 Nothing here is compared with EfficientNets: study_family_cpu does so, with what did best here on validation.
 """
 
@@ -21,8 +21,9 @@ NETWORKS = {
     "resnet152": (1.0, (16, 24, 32)),
     "densenet201": (1.0, (16, 24, 30)),
 }
-FIRST_RATE, OTHER_RATES = ("double", 2.0), (("same", 1.0), ("fourfold", 4.0))  # times that of small_cifar100
-BEST_PIXELS = {"resnet50": 32}  # of each network, on validation images
+# Times that of small_cifar100.
+FIRST_RATE, OTHER_RATES = ("double", 2.0), (("same", 1.0), ("fourfold", 4.0), ("eightfold", 8.0))
+BEST_PIXELS = {"resnet50": 32, "resnet50_shallow": 32}  # of each network, on validation images
 
 
 def get_config() -> ml_collections.ConfigDict:
