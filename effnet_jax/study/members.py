@@ -120,11 +120,12 @@ def scaled(train: ml_collections.ConfigDict, member: Member) -> ml_collections.C
 
 def as_table(found: list[Member]) -> str:
     """Returns the members as text."""
-    lines = ["member               model             depth  width  resolution     M MACs  M parameters"]
+    longest = max(20, *(len(member.name) for member in found))
+    lines = [f"{'member':<{longest}} model             depth  width  resolution     M MACs  M parameters"]
     for m in found:
         note = f"  (MACs of {m.matched_to})" if m.matched_to else ""
         lines.append(
-            f"{m.name:<20} {m.model:<16} {m.depth:6.2f} {m.width:6.2f}  {m.pixels:7d} px  {m.macs / 1e6:9.2f}"
+            f"{m.name:<{longest}} {m.model:<16} {m.depth:6.2f} {m.width:6.2f}  {m.pixels:7d} px  {m.macs / 1e6:9.2f}"
             f"  {m.parameters / 1e6:12.3f}{note}"
         )
     return "\n".join(lines)

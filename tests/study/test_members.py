@@ -1,5 +1,6 @@
 """The models of the studies and their matched costs."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -16,7 +17,7 @@ from effnet_jax.architecture import catalog, scaling
 from effnet_jax.errors import UserError
 from effnet_jax.report import published
 from effnet_jax.study import scaling_study
-from effnet_jax.study.members import members, scaled
+from effnet_jax.study.members import as_table, members, scaled
 from tests import forked
 
 
@@ -133,6 +134,13 @@ def test_refused(change, message):
     config.study.update(change)
     with pytest.raises(UserError, match=message):
         found_for(config)
+
+
+def test_the_columns_of_the_table_stand_below_each_other():
+    found = list(found_in(study_single_axis).values())
+    found[0] = dataclasses.replace(found[0], name="a_member_of_a_long_name_indeed")
+    first, *rows = as_table(found).splitlines()
+    assert {row.index("efficientnet_b0") for row in rows} == {first.index("model")}
 
 
 def test_the_dry_run_trains_nothing():
