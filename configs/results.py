@@ -8,7 +8,7 @@ import ml_collections
 
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
-    config.runs = (("half_b0_cifar100", 1), ("b0_cifar100", 2))
+    config.runs = (("half_b0_cifar100", 2), ("b0_cifar100", 2))
     config.studies = (
         "grid_search_cpu",
         "study_baselines_cpu",
