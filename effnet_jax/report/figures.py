@@ -31,8 +31,9 @@ AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
 LINES = ("-", "--", ":", "-.")
 PALEST = 0.55  # share of white in the last of the curves of one colour
 ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
+TIME = "training time (min), measured"
 SIZE = {"millions of parameters": lambda g: g.parameters / 1e6, "multiply-adds of one image (millions)":
-        lambda g: g.macs / 1e6, "training time (min), measured": lambda g: g.training_minutes}  # fmt: skip
+        lambda g: g.macs / 1e6, TIME: lambda g: g.training_minutes}  # fmt: skip
 
 
 def figures(found: Collection) -> dict[str, Figure]:
@@ -140,7 +141,7 @@ def _by_family(panel: Axes, found: Collection, label: str, size: Callable[[Group
             panel.plot([size(group) for group in some], means, color=colour, lw=1, zorder=1)
         _annotate(panel, groups, lambda group: _short(group.name), size)
     machines = {run.results["hardware"] for run in found.runs}
-    where = f", on {len(machines)} kinds of machines" if "time" in label and len(machines) > 1 else ""
+    where = f", on {len(machines)} kinds of machines" if label == TIME and len(machines) > 1 else ""
     panel.set(xlabel=label + where, ylabel=ACCURACY)
     log_axis(panel)
     _ours(panel, found)

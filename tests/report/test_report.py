@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_hex
 
 from configs import default, study_axes, study_family
 from effnet_jax import report
 from effnet_jax.errors import UserError
 from effnet_jax.report import collection, published, runs
-from effnet_jax.report.figures import figures
+from effnet_jax.report.figures import STYLES, figures
 from effnet_jax.search import grid_search, runner
 from effnet_jax.study import scaling_study
 from tests import conftest, forked
@@ -191,6 +192,26 @@ def test_the_papers_figures_stand_beside_its_own_models_alone(workdirs, tmp_path
     report.write(folder, tmp_path / "out")
     text = (tmp_path / "out/report.md").read_text()
     assert "paper, ImageNet" not in text and published.SOURCE not in text
+
+
+def test_the_curves_have_the_colours_of_the_axes(workdirs):
+    found = collection.read(workdirs / "single_axis")
+    lines = {line.get_label(): line for line in figures(found)["curves"].axes[1].lines}
+    colours = {name: to_hex(line.get_color()).upper() for name, line in lines.items()}
+    first = {group.axis: group.name for group in reversed(found.groups)}
+    assert len(first) > 2
+    assert {axis: colours[name] for axis, name in first.items()} == {axis: STYLES[axis][0] for axis in first}
+    assert len(set(colours.values())) == len(colours), "those of one axis are told apart by how pale they are"
+
+
+def test_times_of_several_kinds_of_machines_say_so(workdirs, tmp_path):
+    folder = shutil.copytree(workdirs / "family", tmp_path / "study")
+    labels = [axes.get_xlabel() for axes in figures(collection.read(folder))["figure1"].axes[:3]]
+    assert "machines" not in " ".join(labels)
+    path = folder / "runs/b1_seed0/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hardware": "1 x another"}))
+    labels = [axes.get_xlabel() for axes in figures(collection.read(folder))["figure1"].axes[:3]]
+    assert ["2 kinds of machines" in label for label in labels] == [False, False, True]
 
 
 def test_the_familys_line_joins_one_model_of_each_cost_in_its_order(workdirs, tmp_path):
