@@ -15,6 +15,14 @@ import ml_collections
 from configs import small_cifar100, study_family
 from configs.study_single_axis import member
 
+# Depth, resolution and times the learning rate of small_cifar100: what did best in study_baselines_cpu.
+BASELINES = {
+    "resnet50": (1.0, 32, 4.0),
+    "resnet50_shallow": (0.3, 32, 4.0),
+    "resnet152": (1.0, 16, 1.0),  # not chosen yet
+    "densenet201": (1.0, 16, 1.0),  # not chosen yet
+}
+
 
 def get_config() -> ml_collections.ConfigDict:
     config = study_family.get_config()
@@ -29,9 +37,10 @@ def get_config() -> ml_collections.ConfigDict:
     members.phi2 = member(match="resolution", factor=4.0)
     members.phi3 = member(resolution=2.0, match="width", factor=8.0)
     members.phi2_paper = member(depth=1.2**2, resolution=1.15**2, match="width", factor=4.0)
-    for name, depth in (("resnet50", 1.0), ("resnet50_shallow", 0.3), ("resnet152", 1.0), ("densenet201", 1.0)):
+    for name, (depth, pixels, rate) in BASELINES.items():
         for factor in (4, 8):
             members[f"{name}_{factor}x"] = member(
-                name.removesuffix("_shallow"), depth=depth, match="width", factor=float(factor)
-            )
+                name.removesuffix("_shallow"), depth=depth, resolution=pixels / 16, match="width", factor=float(factor),
+                learning_rate=rate,
+            )  # fmt: skip
     return config
