@@ -3,7 +3,7 @@
 python scripts/train.py --config configs/half_b0_cifar100.py
 
 Cost: 721,220 parameters, 11.2 M MACs an image at 32 px, head map 4x4; 40 epochs of 45,000 images.
-Result: 65.9 % of the test images (two seeds; results/recipes), in 33 minutes of two idle cores (AMD EPYC).
+Result: 65.9 % of the test images (two seeds; results/recipes); the second took 33 minutes of two idle cores (EPYC).
 """
 
 import ml_collections
