@@ -1,7 +1,9 @@
 """Maps as pictures: laid over the whole image, and many on one sheet."""
 
 import dataclasses
+import itertools
 import pathlib
+import re
 from collections.abc import Sequence
 
 import matplotlib
@@ -95,13 +97,14 @@ def sheet(heading: Sequence[Sequence[str]], strips: Sequence[Sequence[Tile]]) ->
     """Draws a contact sheet; the scale of the colours stands at its foot.
 
     Args:
-      heading: the lines above each column of a strip.
+      heading: the lines above each column of a strip; one that is wider than a tile is broken.
       strips: for each image its tiles, all of the same number; as many strips side by side as fit.
 
     Returns:
       uint8 [H, W, 3].
     """
-    columns = len(heading)
+    columns, bold = len(heading), _font(11, bold=True)
+    heading = _broken(heading, bold)
     lines = max(len(tile.caption) for strip in strips for tile in strip)
     width = columns * (TILE + GAP) + 2 * GAP
     across = min(len(strips), max(1, SHEET_WIDTH // width))
@@ -110,12 +113,12 @@ def sheet(heading: Sequence[Sequence[str]], strips: Sequence[Sequence[Tile]]) ->
     head, foot = max(map(len, heading)) * LINE + 2 * GAP, LINE + 2 * GAP
     below = lines * LINE + GAP  # each row of pictures, for their captions
     canvas = Image.new("RGB", (across * width, head + sum(pictures) + len(rows) * below + foot), "white")
-    draw, bold = ImageDraw.Draw(canvas), _font(11, bold=True)
+    draw = ImageDraw.Draw(canvas)
     for strip in range(across):
         for column, texts in enumerate(heading):
             for line, text in enumerate(texts):
                 place = strip * width + GAP + column * (TILE + GAP), GAP + line * LINE
-                draw.text(place, _fitted(text, bold), "black", bold)
+                draw.text(place, text, "black", bold)
     top = head
     for row, height in zip(rows, pictures):
         for index, strip in enumerate(row):
@@ -156,6 +159,27 @@ def _draw_scale(canvas: Image.Image, x: int, y: int) -> None:
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along."""
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans:bold" if bold else "DejaVu Sans"), size)
+
+
+def _broken(heading: Sequence[Sequence[str]], font: ImageFont.FreeTypeFont) -> list[list[str]]:
+    """Breaks lines that are wider than a tile; what stood side by side in all columns still does."""
+    columns: list[list[str]] = [[] for _ in heading]
+    for row in itertools.zip_longest(*heading, fillvalue=""):
+        broken = [_pieces(text, font) for text in row]
+        height = max(map(len, broken))
+        for column, pieces in zip(columns, broken):
+            column += pieces + [""] * (height - len(pieces))
+    return columns
+
+
+def _pieces(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Breaks a line after spaces, dashes and underscores; a piece that is still too wide is shortened."""
+    pieces = [""]
+    for word in re.split(r"(?<=[ _-])", text):
+        if pieces[-1] and font.getlength((pieces[-1] + word).rstrip()) > TILE:
+            pieces.append("")
+        pieces[-1] += word
+    return [_fitted(piece.rstrip(), font) for piece in pieces]
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont) -> str:

@@ -43,12 +43,12 @@ def draw(results: dict[str, Any], notes: Sequence[str] = ()) -> Figure:
     surface, macs = figure.subplots(1, 2)
     rows = [row for row in results["ranking"] if row["mean"] is not None]
     values = [100 * row["mean"] for row in rows]
-    dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=160)
+    dots = surface.scatter([r["gamma"] for r in rows], [r["beta"] for r in rows], c=values, cmap="viridis", s=120)
     for row in rows:
         labels.add(surface, row["gamma"], row["beta"], f"{row['alpha']:g}")
     if rows:
         figure.colorbar(dots, label="validation accuracy (%)")
-        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=18, mfc="none", mec="black", label="best")
+        surface.plot(rows[0]["gamma"], rows[0]["beta"], "o", ms=14, mfc="none", mec="black", label="best")
     surface.plot(PAPER[2], PAPER[1], "*", ms=9, color="black", label="the paper's")
     surface.set(xlabel="gamma (resolution)", ylabel="beta (width)", title="numbers at the dots: alpha (depth)")
     surface.margins(0.12)

@@ -206,6 +206,18 @@ def test_each_line_of_a_heading_has_a_line_of_the_sheet():
     assert (second[:, : drawing.TILE] == 255).all() and (second[:, drawing.TILE + 2 * drawing.GAP :] < 128).any()
 
 
+def test_a_long_name_above_a_column_is_broken_and_shown_whole():
+    red = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+    names = ("resolution_matched_seed1", "resolution_matched_seed2", "short", "w" * 99)
+    drawn = [drawing.sheet([["image"], [name, "cam"]], [[drawing.Tile(red, ())] * 2]) for name in names]
+    tops = [(sheet == (255, 0, 0)).all(-1).any(1).argmax() for sheet in drawn]  # where the pictures begin
+    assert tops[0] == tops[1] == tops[2] + drawing.LINE and tops[3] == tops[2]
+    heads = [sheet[:top] for sheet, top in zip(drawn, tops)]
+    assert (heads[0] != heads[1]).any()  # the names differ in their last letter
+    for head in heads:
+        assert (head[:, -drawing.GAP :] == 255).all()  # inside the sheet
+
+
 def test_a_sheet_of_wide_pictures_has_no_empty_band_and_ends_with_the_scale_of_its_colours():
     red = np.full((20, 80, 3), (255, 0, 0), np.uint8)
     heights = {}
