@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from effnet_jax import lettering
 from effnet_jax.process.atomic import whole_file
 
 COLOUR_MAP = "viridis"  # perceptually uniform, and readable by the colour-blind
@@ -103,7 +103,7 @@ def sheet(heading: Sequence[Sequence[str]], strips: Sequence[Sequence[Tile]]) ->
     Returns:
       uint8 [H, W, 3].
     """
-    columns, bold = len(heading), _font(11, bold=True)
+    columns, bold = len(heading), lettering.font(11, bold=True)
     heading = _broken(heading, bold)
     lines = max(len(tile.caption) for strip in strips for tile in strip)
     width = columns * (TILE + GAP) + 2 * GAP
@@ -133,9 +133,9 @@ def _draw_tile(canvas: Image.Image, tile: Tile, x: int, y: int) -> None:
     """Fits a picture into a tile, its lower edge at `y`, and writes the caption under it."""
     size = _size(tile.picture)
     canvas.paste(Image.fromarray(tile.picture).resize(size, Image.LANCZOS), (x, y - size[1]))
-    draw, font = ImageDraw.Draw(canvas), _font(11)
+    draw, font = ImageDraw.Draw(canvas), lettering.font(11)
     for line, text in enumerate(tile.caption):
-        draw.text((x, y + line * LINE), _fitted(text, font), "black", font)
+        draw.text((x, y + line * LINE), lettering.fitted(text, font, TILE), "black", font)
 
 
 def _size(pixels: np.ndarray) -> tuple[int, int]:
@@ -147,18 +147,13 @@ def _size(pixels: np.ndarray) -> tuple[int, int]:
 
 def _draw_scale(canvas: Image.Image, x: int, y: int) -> None:
     """Draws the colours of a map with what they mean; they overlay a picture, so they look paler there."""
-    draw, font = ImageDraw.Draw(canvas), _font(11)
+    draw, font = ImageDraw.Draw(canvas), lettering.font(11)
     bar = matplotlib.colormaps[COLOUR_MAP](np.linspace(0, 1, TILE))[None, :, :3].repeat(LINE - 3, axis=0)
     left, right = "no evidence", "strongest evidence in a map for the class under it"
     draw.text((x, y), left, "black", font)
     start = x + int(font.getlength(left)) + GAP
     canvas.paste(Image.fromarray(np.rint(255 * bar).astype(np.uint8)), (start, y + 1))
     draw.text((start + TILE + GAP, y), right, "black", font)
-
-
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans:bold" if bold else "DejaVu Sans"), size)
 
 
 def _broken(heading: Sequence[Sequence[str]], font: ImageFont.FreeTypeFont) -> list[list[str]]:
@@ -179,13 +174,4 @@ def _pieces(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
         if pieces[-1] and font.getlength((pieces[-1] + word).rstrip()) > TILE:
             pieces.append("")
         pieces[-1] += word
-    return [_fitted(piece.rstrip(), font) for piece in pieces]
-
-
-def _fitted(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """Shortens a line that is wider than a tile."""
-    if font.getlength(text) <= TILE:
-        return text
-    while font.getlength(text + "…") > TILE:
-        text = text[:-1]
-    return text + "…"
+    return [lettering.fitted(piece.rstrip(), font, TILE) for piece in pieces]

@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from effnet_jax import lettering
 from effnet_jax.process.atomic import whole_file
 
 GAP, LINE, FONT_SIZE = 6, 14, 11
@@ -34,10 +35,10 @@ def draw(groups: Sequence[Group], tile: int) -> Image.Image:
     across = max(1, min(len(groups), round((ASPECT * len(groups) * height / width) ** 0.5)))
     down = -(-len(groups) // across)
     canvas = Image.new("RGB", (across * width + GAP, down * height + GAP), "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_SIZE)
+    pen, font = ImageDraw.Draw(canvas), lettering.font(FONT_SIZE)
     for index, group in enumerate(groups):
         x, y = GAP + index % across * width, GAP + index // across * height
-        pen.text((x, y), _fitted(group.title, font, width - GAP), "black", font)
+        pen.text((x, y), lettering.fitted(group.title, font, width - GAP), "black", font)
         for position, image in enumerate(group.images):
             canvas.paste(_tile(image, tile), (x + position * (tile + 1), y + LINE))
     return canvas
@@ -58,12 +59,3 @@ def _tile(pixels: np.ndarray, side: int) -> Image.Image:
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return image.resize(size, Image.NEAREST if scale >= 2 else Image.LANCZOS)
-
-
-def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Shortens a line that is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
