@@ -23,7 +23,12 @@ NETWORKS = {
 }
 # Times that of small_cifar100.
 FIRST_RATE, OTHER_RATES = ("double", 2.0), (("same", 1.0), ("fourfold", 4.0), ("eightfold", 8.0))
-BEST_PIXELS = {"resnet50": 32, "resnet50_shallow": 32, "resnet152": 32}  # of each network, on validation images
+BEST_PIXELS = {
+    "resnet50": 32,
+    "resnet50_shallow": 32,
+    "resnet152": 32,
+    "densenet201": 24,
+}  # of each network, on validation images
 
 
 def get_config() -> ml_collections.ConfigDict:
