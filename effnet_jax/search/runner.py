@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from effnet_jax import config as config_lib
 from effnet_jax.errors import RunInterrupted, UserError
+from effnet_jax.process import environment
 from effnet_jax.process.lock import Held, locked
 from effnet_jax.search import forecast
 from effnet_jax.search.layout import RUNS
@@ -113,7 +114,8 @@ def run_study(
                 )
             with _claimed(queue) as claim:
                 if claim is not None:
-                    print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
+                    if not (recorded := (claim.folder / records_lib.RESULTS).exists()):
+                        print(f"trial     {claim.task.name}: {claim.folder}", flush=True)
                     _run(study, claim, first_steps)
                     if records is not None and (claim.folder / records_lib.RESULTS).exists():
                         records_lib.keep(claim.folder, records / claim.task.name)
@@ -121,7 +123,7 @@ def run_study(
             if claim is None:
                 time.sleep(POLL_SECONDS)
             else:
-                _tell_progress(queue, claim.task.name, costs)
+                _tell_progress(queue, claim.task.name, costs, recorded)
                 on_change(_outcomes(queue, tasks))
     outcomes = _outcomes(queue, tasks)
     on_change(outcomes)  # other workers may have had the last tasks
@@ -276,15 +278,18 @@ def _outcome(task: Task, trial: FrozenTrial | None, queue: Queue) -> Outcome:
     return Outcome(task, state, accuracy, attributes.get(REASON, ""), attributes.get(RESULTS, {}))
 
 
-def _tell_progress(queue: Queue, name: str, costs: dict[str, int]) -> None:
-    """Says how the last task ended, how many are done and when the rest may be."""
+def _tell_progress(queue: Queue, name: str, costs: dict[str, int], recorded: bool) -> None:
+    """Says how the last task ended, how many are done and, by the runs on such a machine, when the rest may be."""
     latest = persistent(queue.latest)
     mine, states = latest[name], [trial.state for trial in latest.values()]
     ended = f"validation accuracy {mine.value:.4f}" if mine.state == TrialState.COMPLETE else mine.state.name.lower()
+    if recorded:
+        ended += ", by its record"
     if mine.state == TrialState.FAIL:
         ended = f"failed: {mine.user_attrs.get(REASON, 'taken over by another worker')}"
     left = [task for task in costs if task not in latest or not queue.is_final(latest[task])]
-    seconds = {task: t.user_attrs[RESULTS]["wall_seconds"] for task, t in latest.items() if RESULTS in t.user_attrs}
+    kept = {task: trial.user_attrs[RESULTS] for task, trial in latest.items() if RESULTS in trial.user_attrs}
+    seconds = {task: own["wall_seconds"] for task, own in kept.items() if own["hardware"] == environment.hardware()}
     eta = ""
     if seconds and left:
         workers = 1 + sum(state == TrialState.RUNNING for state in states)

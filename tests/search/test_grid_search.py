@@ -107,8 +107,11 @@ def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsy
     assert {path.name for path in (records / folders[1].name).iterdir()} == set(FILES)
 
     trained.clear()
+    capsys.readouterr()
     grid_search.search(studies.wider_search(), tmp_path / "second", records=records)
     assert not trained and table_of(tmp_path / "second") == table_of(pretended)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial")]
+    assert len(told) == len(folders) and all("by its record; " in line for line in told), "one line each"
 
     before = {path: path.read_bytes() for path in records.rglob("*.json")}
     other = studies.wider_search()
@@ -117,6 +120,16 @@ def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsy
     assert len(trained) == len(folders), "records of another config are no help"
     assert "label_smoothing: 0.1 -> 0.0" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in records.rglob("*.json")} == before, "and stay as they are"
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("same", [True, False])
+def test_only_runs_that_ended_on_such_a_machine_say_how_long_the_rest_takes(same, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "train_and_evaluate", studies.pretend)  # its results say hardware "none"
+    monkeypatch.setattr(runner.environment, "hardware", lambda: "none" if same else "another")
+    grid_search.search(studies.wider_search(), tmp_path)
+    ended = [line for line in capsys.readouterr().out.splitlines() if "; " in line and line.startswith("trial")]
+    assert len(ended) > 2 and ["left with 1 worker" in line for line in ended[:-1]] == [same] * (len(ended) - 1)
 
 
 @pytest.mark.usefixtures("no_pictures")
