@@ -6,7 +6,9 @@ ResNet-50, ResNet-152 and DenseNet-201, and a ResNet-50 of fewer blocks, narrowe
 small_cifar100, five epochs each with the learning rate brought to its end: first at 16, 24 and 32 px with double the
 rate of small_cifar100, then at the best of these with 1, 4 and 8 times that rate. All have their stem for small
 images. DenseNet-201 sees 30 px in place of 32, where no growth rate comes within a tenth of these MACs.
-Nothing here is compared with EfficientNets: study_family_cpu does so, with what did best here on validation.
+phi 2 of the family gets the same four rates at its 32 px: the family trains EfficientNets with the rate of
+small_cifar100, as the search and study_single_axis_cpu do, and these runs say what another would have given.
+Networks are compared in study_family_cpu, which takes of each baseline what did best here on validation.
 """
 
 import ml_collections
@@ -23,12 +25,8 @@ NETWORKS = {
 }
 # Times that of small_cifar100.
 FIRST_RATE, OTHER_RATES = ("double", 2.0), (("same", 1.0), ("fourfold", 4.0), ("eightfold", 8.0))
-BEST_PIXELS = {
-    "resnet50": 32,
-    "resnet50_shallow": 32,
-    "resnet152": 32,
-    "densenet201": 24,
-}  # of each network, on validation images
+# What did best of them on validation images.
+BEST_PIXELS = {"resnet50": 32, "resnet50_shallow": 32, "resnet152": 32, "densenet201": 24}
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -45,6 +43,8 @@ def get_config() -> ml_collections.ConfigDict:
                 name.removesuffix("_shallow"), depth=depth, resolution=pixels / 16, match="width", factor=4.0,
                 learning_rate=rate,
             )  # fmt: skip
+    for speed, rate in (FIRST_RATE, *OTHER_RATES):
+        members[f"phi2_{speed}"] = member(match="resolution", factor=4.0, learning_rate=rate)
     config.train = small_cifar100.get_config()
     config.train.num_epochs = 5
     config.train.eval_every_steps = 875
