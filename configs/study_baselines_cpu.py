@@ -38,8 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.study.members = members = ml_collections.ConfigDict(sort_keys=False)
     for name, (depth, resolutions) in NETWORKS.items():
         tried = [(pixels, *FIRST_RATE) for pixels in resolutions]
-        if best := BEST_PIXELS.get(name):
-            tried += [(best, *other) for other in (*OTHER_RATES, *FURTHER_RATES.get(name, ()))]
+        tried += [(BEST_PIXELS[name], *other) for other in (*OTHER_RATES, *FURTHER_RATES.get(name, ()))]
         for pixels, speed, rate in tried:
             members[f"{name}_{pixels}px_{speed}"] = member(
                 name.removesuffix("_shallow"), depth=depth, resolution=pixels / 16, match="width", factor=4.0,
