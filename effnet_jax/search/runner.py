@@ -5,7 +5,7 @@ import gc
 import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ml_collections
@@ -105,7 +105,7 @@ def run_study(
     on_change(_outcomes(queue, tasks))
     print(f"study     {name}: {persistent(queue.count_done)} of {len(tasks)} done", flush=True)
     costs = {task.name: forecast.cost(task.config) for task in tasks}
-    first_steps = _first_steps(queue, costs)
+    first_steps = _first_steps(queue, costs, workdir)
     with StopRequest() as stop:
         while not persistent(queue.finished):
             if stop.requested:
@@ -123,7 +123,7 @@ def run_study(
             if claim is None:
                 time.sleep(POLL_SECONDS)
             else:
-                _tell_progress(queue, claim.task.name, costs, recorded)
+                _tell_progress(queue, claim.task.name, costs, workdir, recorded)
                 on_change(_outcomes(queue, tasks))
     outcomes = _outcomes(queue, tasks)
     on_change(outcomes)  # other workers may have had the last tasks
@@ -159,7 +159,7 @@ class _claimed:
         return self._context.__exit__(*error)
 
 
-def _first_steps(queue: Queue, costs: dict[str, int]) -> Callable[[str, float], None]:
+def _first_steps(queue: Queue, costs: dict[str, int], workdir: pathlib.Path) -> Callable[[str, float], None]:
     """Returns what says, once, how long the whole study takes at the speed of a run's first steps."""
     said = []
 
@@ -167,8 +167,7 @@ def _first_steps(queue: Queue, costs: dict[str, int]) -> Callable[[str, float], 
         if said:
             return
         said.append(name)
-        latest = persistent(queue.latest)
-        left = [task for task in costs if task not in latest or not queue.is_final(latest[task])]
+        left = _to_train(_left(queue, persistent(queue.latest), costs), workdir)
         whole = forecast.in_words(forecast.seconds_left(costs, {name: seconds}, left))
         print(f"forecast  {whole} for the {len(left)} runs left, by the first steps of this one", flush=True)
 
@@ -278,7 +277,16 @@ def _outcome(task: Task, trial: FrozenTrial | None, queue: Queue) -> Outcome:
     return Outcome(task, state, accuracy, attributes.get(REASON, ""), attributes.get(RESULTS, {}))
 
 
-def _tell_progress(queue: Queue, name: str, costs: dict[str, int], recorded: bool) -> None:
+def _left(queue: Queue, latest: dict[str, FrozenTrial], names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in latest or not queue.is_final(latest[name])]
+
+
+def _to_train(names: Iterable[str], workdir: pathlib.Path) -> list[str]:
+    """Returns those that take time: the others have their results here, by a record, and are to be read alone."""
+    return [name for name in names if not (workdir / RUNS / name / records_lib.RESULTS).exists()]
+
+
+def _tell_progress(queue: Queue, name: str, costs: dict[str, int], workdir: pathlib.Path, recorded: bool) -> None:
     """Says how the last task ended, how many are done and, by the runs on such a machine, when the rest may be."""
     latest = persistent(queue.latest)
     mine, states = latest[name], [trial.state for trial in latest.values()]
@@ -287,12 +295,13 @@ def _tell_progress(queue: Queue, name: str, costs: dict[str, int], recorded: boo
         ended += ", by its record"
     if mine.state == TrialState.FAIL:
         ended = f"failed: {mine.user_attrs.get(REASON, 'taken over by another worker')}"
-    left = [task for task in costs if task not in latest or not queue.is_final(latest[task])]
+    left = _left(queue, latest, costs)
+    to_train = _to_train(left, workdir)
     kept = {task: trial.user_attrs[RESULTS] for task, trial in latest.items() if RESULTS in trial.user_attrs}
     seconds = {task: own["wall_seconds"] for task, own in kept.items() if own["hardware"] == environment.hardware()}
     eta = ""
-    if seconds and left:
+    if seconds and to_train:
         workers = 1 + sum(state == TrialState.RUNNING for state in states)
-        time_left = forecast.in_words(forecast.seconds_left(costs, seconds, left) / workers)
+        time_left = forecast.in_words(forecast.seconds_left(costs, seconds, to_train) / workers)
         eta = f", about {time_left} left with {workers} worker{'s' if workers > 1 else ''}"
     print(f"trial     {name}: {ended}; {len(costs) - len(left)} of {len(costs)} done{eta}", flush=True)

@@ -89,7 +89,7 @@ def test_the_report(pretended):
 @pytest.mark.usefixtures("no_pictures")
 def test_records_are_done_on_any_machine(pretended, tmp_path, monkeypatch, capsys):
     """Half of the records, an empty workdir: the other half is trained, and the report is the same."""
-    trained, records = [], tmp_path / "records"
+    trained, records = [], tmp_path / "results/search/runs"
 
     def counting(config, folder, on_validation, **more):
         if not (pathlib.Path(folder) / "results.json").exists():
@@ -143,6 +143,22 @@ def test_after_its_first_steps_a_search_says_how_long_it_takes(tmp_path, monkeyp
     assert said == [
         f"forecast  {forecast.in_words(60 * minutes)} for the {count} runs left, by the first steps of this one"
     ]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_forecast_is_of_runs_to_train_not_of_those_with_a_record(pretended, tmp_path, monkeypatch, capsys):
+    records = tmp_path / "results/search/runs"
+    folders = {folder.name: folder for folder in (pretended / "runs").glob("*_seed?")}
+    for name in folders:
+        if name.endswith("_seed1"):  # the last half
+            keep(folders[name], records / name)
+    monkeypatch.setattr(runner, "train_and_evaluate", studies.pretend)
+    monkeypatch.setattr(runner.environment, "hardware", lambda: "none")
+    grid_search.search(studies.wider_search(), tmp_path / "run", records=records)
+    said = capsys.readouterr().out.splitlines()
+    assert [f"the {len(folders) // 2} runs left" in line for line in said if line.startswith("forecast")] == [True]
+    ended = [" left with 1 worker" in line for line in said if line.startswith("trial") and " done" in line]
+    assert ended == [True] * (len(folders) // 2 - 1) + [False] * (len(folders) // 2 + 1)
 
 
 @pytest.mark.parametrize(

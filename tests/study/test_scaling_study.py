@@ -68,7 +68,7 @@ def test_finished_runs_are_skipped_and_another_study_is_refused(undisturbed, mon
 
 def test_half_of_the_records_and_an_empty_workdir_give_the_same_report(undisturbed, tmp_path, monkeypatch):
     """As on another machine."""
-    folders, kept = sorted((undisturbed / "runs").glob("*_seed?")), tmp_path / "records"
+    folders, kept = sorted((undisturbed / "runs").glob("*_seed?")), tmp_path / "results/study/runs"
     for folder in folders[::2]:
         assert records.keep(folder, kept / folder.name)
     trained = names_of_trained(tmp_path / "elsewhere", kept, monkeypatch)
