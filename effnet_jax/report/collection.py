@@ -90,6 +90,11 @@ class Group:
         return stem.output_filters, head.output_filters
 
     @property
+    def learning_rates(self) -> list[float]:
+        """The peaks of the runs' schedules, each once."""
+        return sorted({run.config[LEARNING_RATE] for run in self.runs})
+
+    @property
     def training_minutes(self) -> float | None:
         """Measured time of the training steps, the mean over the runs."""
         seconds = [run.training_seconds for run in self.runs if run.training_seconds is not None]

@@ -75,10 +75,11 @@ def _family(found: Collection) -> Table:
     rows, papers = [], []
     for group in found.groups:
         channels = " to ".join(map(str, group.channels)) if group.channels else GAP
-        rows.append((*_size(group), channels, *_figures(group)))
+        rates = ", ".join(f"{rate:g}" for rate in group.learning_rates) or GAP
+        rows.append((*_size(group), channels, rates, *_figures(group)))
         paper = published.FAMILY.get(group.model) if group.is_published else None
         papers.append((f"{paper.mega_parameters:g}", *_paper_cost(paper)) if paper else ())
-    header = (*_SIZE_HEADER, "channels", *_FIGURES_HEADER)
+    header = (*_SIZE_HEADER, "channels", "learning rate", *_FIGURES_HEADER)
     header, rows, table = _beside_the_papers(header, rows, ("M parameters", "GMACs", "top-1 %"), papers, "Table 2")
     note = f"Channels are those of the stem and of the last map. {_note(found, table)}"
     return Table(_titled("The family and its baselines", found), header, rows, note)
@@ -182,7 +183,11 @@ def _paper_cost(cost: published.Cost) -> tuple[str, str]:
 
 def _note(found: Collection, table: str = "") -> str:
     counts = {int(run.results["validation"]["count"]) if "validation" in run.results else 0 for run in found.runs}
-    error = "over the seeds" if len(found.seeds) > 1 else "of counting hits, with one seed"
+    numbers = {len(group.runs) for group in found.groups} - {0}
+    if numbers <= {1}:
+        error = "of counting hits, with one seed"
+    else:
+        error = "over the seeds" + (", of counting hits where there is one" if 1 in numbers else "")
     images = " or ".join(str(count or "no") for count in sorted(counts))
     note = f"± is one standard error, {error}; {images} validation images; a gap is {GAP}."
     if table:

@@ -87,7 +87,7 @@ def _values(found: Collection) -> dict[str, Any]:
         "models": [
             {
                 "name": group.name, "axis": group.axis, "model": group.model, "scales": group.scales,
-                "learning_rates": sorted({run.config[collection.LEARNING_RATE] for run in group.runs}),
+                "learning_rates": group.learning_rates,
                 "matched_to": group.matched_to, "resolution": group.pixels, "macs": group.macs,
                 "parameters": group.parameters, "training_minutes": group.training_minutes, "missing": group.missing,
                 **{

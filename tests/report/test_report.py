@@ -96,15 +96,18 @@ def test_runs_that_selected_nothing_have_a_gap_in_place_of_validation(workdirs, 
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_family_is_shown_with_its_widths_and_its_training_accuracy(workdirs, tmp_path):
+def test_the_family_is_shown_with_its_widths_its_rates_and_its_training_accuracy(workdirs, tmp_path):
     folder = shutil.copytree(workdirs / "family", tmp_path / "study")
     log = folder / "runs/resnet50_seed0/metrics.jsonl"
     last = [json.loads(line) for line in log.read_text().splitlines() if '"train"' in line][-1]
     log.write_text(log.read_text() + json.dumps(last | {"accuracy": 0.4321, "top5_accuracy": 0.8765}) + "\n")
+    config = json.loads((path := folder / "runs/resnet50_seed0/config.json").read_text())
+    config["optimizer"]["learning_rate"] = 0.1234
+    path.write_text(json.dumps(config))
     report.write(folder, tmp_path / "out")
     text = (tmp_path / "out/report.md").read_text()
     sizes, accuracies = ([c.strip() for c in line.split("|")] for line in text.splitlines() if "| resnet50 |" in line)
-    assert "64 to 2048" in sizes
+    assert sizes[7:9] == ["64 to 2048", "0.1234"]
     assert accuracies[2:4] == ["43.21", "87.65"]
 
 
@@ -223,6 +226,25 @@ def test_the_familys_line_joins_one_model_of_each_cost_in_its_order(workdirs, tm
     panel = figures(collection.read(folder))["figure1"].axes[1]
     lines = [line.get_xdata().tolist() for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata())]
     assert [member["macs"] / 1e6 for member in study["members"][:2]] in lines
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(
+    ("dropped", "error"),
+    [
+        ([], "over the seeds; 180"),
+        (["depth_seed1"], "over the seeds, of counting hits where there is one; 180"),
+        (["*_seed1"], "of counting hits, with one seed; 180"),
+    ],
+)
+def test_the_standard_error_is_what_it_is_said_to_be(dropped, error, workdirs, tmp_path):
+    folder = shutil.copytree(workdirs / "single_axis", tmp_path / "study")
+    for pattern in dropped:
+        for run in (folder / "runs").glob(pattern):
+            shutil.rmtree(run)
+    report.write(folder, tmp_path / "out")
+    notes = [line for line in (tmp_path / "out/report.md").read_text().splitlines() if "one standard error" in line]
+    assert notes and all(error in note for note in notes)
 
 
 @pytest.mark.usefixtures("no_pictures")
