@@ -3,7 +3,7 @@
 python scripts/train.py --config configs/small_cifar100.py
 
 Cost: 457,514 parameters, 6.6 M MACs an image at 16 px, head map 2x2; 20 epochs of 45,000 images.
-Result: not measured yet.
+Result: 55.7 % of the test images (three seeds; results/study_single_axis_cpu).
 
 0.35 of B0's width and 0.6 of its depth, one to three blocks a stage. The sizes are chosen so that rounding leaves room
 for a fair comparison: depth alone, width alone, resolution alone and the paper's (1.2, 1.1, 1.15) can each cost twice
@@ -21,6 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 256
     config.num_epochs = 20
     config.log_every_steps = 175  # an epoch
+    config.eval_every_steps = 350
+    config.checkpoint_every_steps = 350
     config.steps_per_dispatch = 25
     config.ema_decay = 0.995
 

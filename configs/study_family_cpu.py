@@ -28,8 +28,6 @@ BASELINES = {
 def get_config() -> ml_collections.ConfigDict:
     config = study_family.get_config()
     config.train = small_cifar100.get_config()
-    config.train.eval_every_steps = 350  # two epochs
-    config.train.checkpoint_every_steps = 350
     config.study.seeds = (0, 1)
     config.study.match_tolerance = 0.05
     config.study.members = members = ml_collections.ConfigDict(sort_keys=False)

@@ -28,6 +28,4 @@ def get_config() -> ml_collections.ConfigDict:
     members.width = member(width=2.0, seeds=1)
     members.compound = member(depth=1.4, width=1.2, resolution=1.3, seeds=1)
     config.train = small_cifar100.get_config()
-    config.train.eval_every_steps = 350  # two epochs
-    config.train.checkpoint_every_steps = 350
     return config

@@ -139,20 +139,28 @@ def test_an_old_name_still_does_and_says_its_new_one(old, new, capsys):
     assert f"{old} is now configs/{file}.py:{argument}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [name for name, _ in results.get_config().runs])
+@pytest.mark.parametrize("name", [*(name for name, _ in results.get_config().runs), "small_cifar100"])
 def test_its_docstring_gives_the_result_that_the_records_hold(name):
     said = " ".join(module_of(name).__doc__.split())
-    records = sorted((ROOT / "results/recipes/runs").glob(f"{name}_seed*/results.json"))
-    if not records:
+    records = {path.parent: read_run(path.parent) for path in (ROOT / "results").glob("*/runs/*/results.json")}
+    runs = {record: run for record, run in records.items() if not changed_but_its_seed(run.config, name)}
+    if not runs:
         assert "Result: not measured yet" in said
         return
-    runs = [read_run(path.parent) for path in records]
-    mean = 100 * sum(run.accuracy("test") for run in runs) / len(runs)
+    mean = 100 * sum(run.accuracy("test") for run in runs.values()) / len(runs)
     seeds = {1: "one seed", 2: "two seeds", 3: "three seeds"}[len(runs)]
-    assert f"Result: {mean:.1f} % of the test images ({seeds}; results/recipes)" in said
-    for run in runs:
-        changed = config.changed_keys(run.config, run_of(name))
-        assert all(key.startswith("seed:") for key in changed), "a record of another recipe"
+    (study,) = {record.parents[1].name for record in runs}
+    assert f"Result: {mean:.1f} % of the test images ({seeds}; results/{study})" in said
+
+
+@pytest.mark.parametrize("name", [name for name, _ in results.get_config().runs])
+def test_the_records_of_a_recipe_are_of_its_config(name):
+    records = [path.parent for path in (ROOT / "results/recipes/runs").glob(f"{name}_seed*/results.json")]
+    assert records and not any(changed_but_its_seed(read_run(record).config, name) for record in records)
+
+
+def changed_but_its_seed(stored, name):
+    return [key for key in config.changed_keys(stored, run_of(name)) if not key.startswith("seed:")]
 
 
 @pytest.mark.parametrize("name", distinct_runs())
