@@ -123,7 +123,9 @@ def as_table(found: list[Member]) -> str:
     longest = max(20, *(len(member.name) for member in found))
     lines = [f"{'member':<{longest}} model             depth  width  resolution     M MACs  M parameters"]
     for m in found:
-        note = f"  (MACs of {m.matched_to})" if m.matched_to else ""
+        notes = [f"MACs of {m.matched_to}"] * bool(m.matched_to)
+        notes += [f"{m.learning_rate:g} times the learning rate"] * (m.learning_rate != 1)
+        note = f"  ({', '.join(notes)})" if notes else ""
         lines.append(
             f"{m.name:<{longest}} {m.model:<16} {m.depth:6.2f} {m.width:6.2f}  {m.pixels:7d} px  {m.macs / 1e6:9.2f}"
             f"  {m.parameters / 1e6:12.3f}{note}"

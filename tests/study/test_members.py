@@ -145,6 +145,13 @@ def test_the_columns_of_the_table_stand_below_each_other():
     assert {row.index("efficientnet_b0") for row in rows} == {first.index("model")}
 
 
+def test_the_table_says_what_a_member_was_matched_to_and_a_rate_of_its_own():
+    rows = {row.split()[0]: row for row in as_table(list(found_in(study_family_cpu).values())).splitlines()}
+    assert rows["phi0"].endswith("0.458")
+    assert rows["phi1"].endswith("  (MACs of 2 baselines)")
+    assert rows["densenet201_4x"].endswith("  (MACs of 4 baselines, 8 times the learning rate)")
+
+
 def test_the_dry_run_trains_nothing():
     done = forked.run("scripts/scaling_study.py", "--dry_run", "--config", "configs/study_family.py")
     assert done.returncode == 0 and "densenet201" in done.stdout
