@@ -33,6 +33,7 @@ FURTHER_RATES = {"densenet201": (("sixteenfold", 16.0),)}
 
 def get_config() -> ml_collections.ConfigDict:
     config = study_family.get_config()
+    config.study.kind = "tuning"
     config.study.seeds = (0,)
     config.study.match_tolerance = 0.05
     config.study.members = members = ml_collections.ConfigDict(sort_keys=False)

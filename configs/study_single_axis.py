@@ -39,7 +39,7 @@ def member(
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.study = study = ml_collections.ConfigDict()
-    study.kind = "single_axis"  # what is drawn: "single_axis", "axes" or "family"
+    study.kind = "single_axis"  # what is drawn: "single_axis", "axes", "family" or "tuning"
     study.seeds = (0, 1, 2)
     study.match_to = "compound"  # the member whose MACs those with `match` are to have
     study.match_tolerance = 0.03  # as a share of these

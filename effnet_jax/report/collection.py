@@ -20,6 +20,7 @@ STUDIES = {
     "single_axis": "One axis against compound scaling",
     "axes": "Scaling one axis at a time",
     "family": "The family and its baselines",
+    "tuning": "Resolution and learning rate of each network",
 }
 
 
@@ -106,7 +107,7 @@ class Collection:
     """Everything a report is made of.
 
     Attributes:
-      kind: "single_axis", "axes", "family", "grid_search" or "runs".
+      kind: "single_axis", "axes", "family", "tuning", "grid_search" or "runs".
       title: of the report.
       command: that started the study; empty for plain runs.
       groups: the models.

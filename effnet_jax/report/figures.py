@@ -1,5 +1,6 @@
 """The figures of a report: readable in print and by colour-blind readers."""
 
+import itertools
 import math
 import statistics
 import textwrap
@@ -29,6 +30,7 @@ STYLES = {
 FAMILY_STYLES = (("efficientnet", "#0072B2", "o"), ("resnet", "#D55E00", "s"), ("densenet", "#009E73", "D"))
 AXIS_SYMBOLS = {"depth": "d", "width": "w", "resolution": "r"}
 LINES = ("-", "--", ":", "-.")
+LEGEND_ROWS = 20  # names below each other that the height of the curves has room for
 PALEST = 0.55  # share of white in the last of the curves of one colour
 ACCURACY = "validation top-1 accuracy (%)\n± one standard error"
 TIME = "training time (min), measured"
@@ -42,6 +44,7 @@ def figures(found: Collection) -> dict[str, Figure]:
         "single_axis": {"figure8": _single_axis},
         "axes": {"figure3": _axes},
         "family": {"figure1": _family},
+        "tuning": {"tuning": _tuning},
         "grid_search": {"grid_search": lambda found: draw_search(found.search, [found.baseline, reduced_mark(found)])},
         "runs": {"costs": _runs},
     }
@@ -123,6 +126,42 @@ def _family(found: Collection) -> Figure:
     return _finished(figure, found)
 
 
+def _tuning(found: Collection) -> Figure:
+    """Accuracy over resolution at one learning rate, and over learning rate at one resolution, a line a network.
+
+    These are the rate and the resolution that most of a network's runs have.
+    """
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    pixels, rate = lambda group: group.pixels, lambda group: group.learning_rates[0]
+    networks: dict[str, list[Group]] = {}
+    for group in found.groups:
+        if group.runs:
+            depth = f", {group.scales[0]:g} of its depth" if group.scales[0] != 1 else ""
+            networks.setdefault(group.model + depth, []).append(group)
+    for (name, groups), (colour, marker) in zip(networks.items(), itertools.cycle(STYLES.values())):
+        for panel, size, same, unit in (
+            (panels[0], pixels, rate, "learning rate {:g}"),
+            (panels[1], rate, pixels, "{} px"),
+        ):
+            most = statistics.mode(map(same, groups))
+            some = sorted((group for group in groups if same(group) == most), key=size)
+            means, errors = zip(*(group.accuracy("validation") or (math.nan, math.nan) for group in some))
+            panel.errorbar(
+                [size(group) for group in some], means, errors, fmt=marker + "-", color=colour, lw=1, capsize=3, ms=6,
+                label=f"{name}, {unit.format(most)}",
+            )  # fmt: skip
+    for panel, label, size in ((panels[0], "resolution (px)", pixels), (panels[1], "learning rate", rate)):
+        panel.set(xlabel=label, title="ours" + (", REDUCED runs" if found.reductions else ""), xscale="log")
+        panel.set_xticks(ticks := sorted({size(group) for groups in networks.values() for group in groups}))
+        panel.set_xticklabels([f"{tick:g}" for tick in ticks])
+        panel.xaxis.set_minor_locator(ticker.NullLocator())
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False, fontsize=8, bbox_to_anchor=(0.5, -0.13), loc="upper center", ncols=2)
+    panels[0].set_ylabel(ACCURACY)
+    return _finished(figure, found)
+
+
 def _runs(found: Collection) -> Figure:
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -157,7 +196,8 @@ def _one_a_cost(groups: Sequence[Group]) -> list[Group]:
 
 def _curves(found: Collection) -> Figure:
     """Convergence: training loss and validation accuracy by epoch; a band from the worst to the best seed."""
-    figure = Figure(figsize=(13, 4.8), layout="constrained")
+    columns = math.ceil(sum(bool(group.runs) for group in found.groups) / LEGEND_ROWS)
+    figure = Figure(figsize=(10.7 + 2.3 * columns, 4.8), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for group, style in _line_styles(found):
         for panel, split, key in ((loss, "train", "loss"), (accuracy, "validation", "accuracy")):
@@ -173,7 +213,7 @@ def _curves(found: Collection) -> Figure:
     for panel in (loss, accuracy):
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
-    accuracy.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0), loc="upper left")
+    accuracy.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.0, 1.0), loc="upper left", ncols=columns)
     return _finished(figure, found)
 
 
@@ -192,7 +232,7 @@ def _line_styles(found: Collection) -> Iterator[tuple[Group, dict[str, Any]]]:
     by_colour: dict[str, list[Group]] = {}
     for group in groups:
         families = [colour for prefix, colour, _ in FAMILY_STYLES if group.model.startswith(prefix)]
-        colour = families[0] if found.kind == "family" else STYLES.get(group.axis, STYLES["baseline"])[0]
+        colour = families[0] if found.kind in ("family", "tuning") else STYLES.get(group.axis, STYLES["baseline"])[0]
         by_colour.setdefault(colour, []).append(group)
     for colour, alike in by_colour.items():
         for index, group in enumerate(alike):

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from effnet_jax.report import published
-from effnet_jax.report.collection import Collection, Group
+from effnet_jax.report.collection import STUDIES, Collection, Group
 from effnet_jax.report.runs import Run
 from effnet_jax.training.records import without_places
 
@@ -28,6 +28,7 @@ def tables(found: Collection) -> list[Table]:
         "single_axis": (_single_axis,),
         "axes": (_costs,),
         "family": (_family, _accuracies),
+        "tuning": (_family, _accuracies),
         "grid_search": (_costs,),
         "runs": (_costs, _accuracies),
     }
@@ -82,7 +83,7 @@ def _family(found: Collection) -> Table:
     header = (*_SIZE_HEADER, "channels", "learning rate", *_FIGURES_HEADER)
     header, rows, table = _beside_the_papers(header, rows, ("M parameters", "GMACs", "top-1 %"), papers, "Table 2")
     note = f"Channels are those of the stem and of the last map. {_note(found, table)}"
-    return Table(_titled("The family and its baselines", found), header, rows, note)
+    return Table(_titled(STUDIES[found.kind], found), header, rows, note)
 
 
 def _accuracies(found: Collection) -> Table:

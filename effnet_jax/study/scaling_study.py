@@ -19,7 +19,7 @@ from effnet_jax.study.members import Member
 from effnet_jax.training.setup import load_data
 
 STUDY = "scaling_study"
-KINDS = ("single_axis", "axes", "family")
+KINDS = ("single_axis", "axes", "family", "tuning")
 
 
 def run(

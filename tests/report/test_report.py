@@ -1,5 +1,6 @@
 """Reports from pretended runs: what stands in them, and what is refused."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from matplotlib.colors import to_hex
+from ml_collections import ConfigDict
 
 from configs import default, study_axes, study_family
+from configs.study_single_axis import member
 from effnet_jax import report
 from effnet_jax.errors import UserError
 from effnet_jax.report import collection, published, runs
@@ -28,11 +31,25 @@ def silent(*_):
     pass
 
 
+TUNED = ConfigDict(
+    {
+        "small": member(),
+        "large": member(resolution=1.5),
+        "large_double": member(resolution=1.5, learning_rate=2.0),
+        "large_half": member(resolution=1.5, learning_rate=0.5),
+        "deep": member(depth=2.0, resolution=1.5),
+    },
+    sort_keys=False,
+)
+
+
 @pytest.fixture(scope="module")
 def workdirs(tmp_path_factory):
     """A study of each kind, a search and plain runs."""
     root = tmp_path_factory.mktemp("runs")
-    single = studies.tiny_study()
+    single, tuning = studies.tiny_study(), studies.tiny_study()
+    tuning.study.update(kind="tuning", seeds=(0,))
+    tuning.study.members = TUNED
     family, axes = study_family.get_config(), study_axes.get_config()
     family.study.seeds = axes.study.seeds = (0,)
     axes.train = studies.tiny_search().train
@@ -46,7 +63,7 @@ def workdirs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "train_and_evaluate", studies.pretend)
         conftest.no_pictures.__wrapped__(patch)
-        for name, config in (("single_axis", single), ("family", family), ("axes", axes)):
+        for name, config in (("single_axis", single), ("family", family), ("axes", axes), ("tuning", tuning)):
             scaling_study.run(config, root / name)
         grid_search.search(studies.wider_search(), root / "grid_search")
     for seed in (0, 1):
@@ -60,6 +77,7 @@ KINDS = {
     "single_axis": "figure8",
     "family": "figure1",
     "axes": "figure3",
+    "tuning": "tuning",
     "grid_search": "grid_search",
     "plain": "costs",
 }
@@ -72,7 +90,7 @@ def test_a_report_is_whole_and_labelled(kind, workdirs, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "report.json", "index.html"} | pictures
     text, html = (tmp_path / "report.md").read_text(), page.read_text()
     assert all("REDUCED: 0.5 of 15 epochs" in written for written in (text, html))
-    small = kind in ("single_axis", "axes", "grid_search")
+    small = kind in ("single_axis", "axes", "tuning", "grid_search")
     assert all(("Baseline: efficientnet_b0 with 0.25 of its width" in written) is small for written in (text, html))
     assert not re.search(r'(src|href)="(?!data:)', html), "opens without a network"
     assert html.count("data:image/png;base64,") == 2
@@ -220,12 +238,48 @@ def test_times_of_several_kinds_of_machines_say_so(workdirs, tmp_path):
 def test_the_familys_line_joins_one_model_of_each_cost_in_its_order(workdirs, tmp_path):
     folder = shutil.copytree(workdirs / "family", tmp_path / "study")
     study = json.loads((folder / "study.json").read_text())
-    for member in study["members"][1:3]:
-        member["matched_to"] = "4 baselines"
+    for row in study["members"][1:3]:
+        row["matched_to"] = "4 baselines"
     (folder / "study.json").write_text(json.dumps(study))
     panel = figures(collection.read(folder))["figure1"].axes[1]
     lines = [line.get_xdata().tolist() for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata())]
-    assert [member["macs"] / 1e6 for member in study["members"][:2]] in lines
+    assert [row["macs"] / 1e6 for row in study["members"][:2]] in lines
+
+
+def test_the_tuning_of_a_network_is_a_line_over_resolution_and_one_over_learning_rate(workdirs):
+    found = collection.read(workdirs / "tuning")
+    by_name = {group.name: group for group in found.groups}
+    large = by_name["large"]
+    drawn = [
+        {container.get_label(): container.lines[0].get_xydata().tolist() for container in panel.containers}
+        for panel in figures(found)["tuning"].axes
+    ]
+    rate, name = large.learning_rates[0], "efficientnet_b0"
+    lines = (
+        {
+            f"{name}, learning rate {rate:g}": ("small", "large"),
+            f"{name}, 2 of its depth, learning rate {rate:g}": ("deep",),
+        },
+        {
+            f"{name}, {large.pixels} px": ("large_half", "large", "large_double"),
+            f"{name}, 2 of its depth, {large.pixels} px": ("deep",),
+        },
+    )
+    for panel, named, size in zip(drawn, lines, (lambda g: g.pixels, lambda g: g.learning_rates[0])):
+        assert panel == {
+            label: [[size(by_name[name]), by_name[name].accuracy("validation")[0]] for name in names]
+            for label, names in named.items()
+        }
+
+
+def test_the_curves_of_many_models_have_all_their_names_inside_the_picture(workdirs):
+    found = collection.read(workdirs / "tuning")
+    figure = figures(dataclasses.replace(found, groups=found.groups * 9))["curves"]
+    figure.draw_without_rendering()
+    legend = figure.axes[1].get_legend()
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == 9 * len(TUNED)
+    assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 and box.x1 <= figure.bbox.x1
 
 
 @pytest.mark.usefixtures("no_pictures")
