@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import pytest
 
@@ -85,9 +86,13 @@ def test_the_small_studies_compare_at_equal_cost():
         assert found[name].seeds == (0,)
     family = found_in(study_family_cpu)
     for name, member in family.items():
-        factor = 2 ** int(name[3]) if name.startswith("phi") else int(name[-2])
+        factor = 2 ** int(name[3]) if name.startswith("phi") else int(re.search(r"_(\d)x", name)[1])
         assert abs(member.macs / family["phi0"].macs / factor - 1) <= 0.05, name
     assert {m.model for m in family.values()} == {"efficientnet_b0", "resnet50", "resnet152", "densenet201"}
+    for name in ("phi2_higher_rate", "resnet50_shallow_4x_lower_rate", "densenet201_4x_lower_rate"):
+        control, of = family[name], family[name.removesuffix("_higher_rate").removesuffix("_lower_rate")]
+        rate = of.learning_rate * (4 if "higher" in name else 1 / 4)
+        assert control == dataclasses.replace(of, name=name, learning_rate=rate, seeds=(0,))
 
 
 @pytest.mark.parametrize(
