@@ -9,8 +9,8 @@ Beside them phi 2 with the paper's coefficients. study_single_axis_cpu has the s
 ResNet-50, ResNet-152 and DenseNet-201 narrowed to four and eight times the MACs, and a ResNet-50 of fewer, wider
 blocks. 20 epochs, two seeds.
 Baselines have the learning rates of their best runs of five epochs, EfficientNets that of small_cifar100. What another
-would give in 20 epochs is tried with one seed: phi 2 with four times its rate, as its best run of five epochs had;
-the best baselines with a quarter of theirs.
+would give in 20 epochs is tried with one seed: phi 0 and phi 2 with four times that rate, as phi 2's best run of
+five epochs had; the best baselines with a quarter of theirs.
 """
 
 import ml_collections
@@ -26,6 +26,13 @@ BASELINES = {
     "resnet152": (1.0, (32, 32), 4.0),
     "densenet201": (1.0, (24, 26), 8.0),
 }
+# Members once more with other learning rates.
+CONTROLS = (
+    ("phi0", "higher", 4.0),
+    ("phi2", "higher", 4.0),
+    ("resnet50_shallow_4x", "lower", 0.25),
+    ("densenet201_4x", "lower", 0.25),
+)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -45,8 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
                 name.removesuffix("_shallow"), depth=depth, resolution=pixels / 16, match="width", factor=float(factor),
                 learning_rate=rate,
             )  # fmt: skip
-    members.phi2_higher_rate = member(match="resolution", factor=4.0, learning_rate=4.0, seeds=1)
-    for name in ("resnet50_shallow", "densenet201"):
-        members[f"{name}_4x_lower_rate"] = lower = members[f"{name}_4x"].copy_and_resolve_references()
-        lower.learning_rate, lower.seeds = lower.learning_rate / 4, 1
+    for name, change, times in CONTROLS:
+        members[f"{name}_{change}_rate"] = control = members[name].copy_and_resolve_references()
+        control.learning_rate, control.seeds = control.learning_rate * times, 1
     return config

@@ -187,10 +187,10 @@ def _by_family(panel: Axes, found: Collection, label: str, size: Callable[[Group
 
 
 def _one_a_cost(groups: Sequence[Group]) -> list[Group]:
-    """Those of a family that a line joins: of several made for the same MACs the one that the study names first."""
-    first: dict[str, Group] = {}
+    """Those of a family that a line joins: of several with or made for the same MACs the one that is named first."""
+    first: dict[str | int, Group] = {}
     for group in groups:
-        first.setdefault(group.matched_to or group.name, group)
+        first.setdefault(group.matched_to or group.macs, group)
     return list(first.values())
 
 

@@ -240,6 +240,9 @@ def test_the_familys_line_joins_one_model_of_each_cost_in_its_order(workdirs, tm
     study = json.loads((folder / "study.json").read_text())
     for row in study["members"][1:3]:
         row["matched_to"] = "4 baselines"
+    again = dict(study["members"][0], name="again")  # as with another learning rate
+    study["members"].append(again)
+    shutil.copytree(folder / f"runs/{study['members'][0]['name']}_seed0", folder / "runs/again_seed0")
     (folder / "study.json").write_text(json.dumps(study))
     panel = figures(collection.read(folder))["figure1"].axes[1]
     lines = [line.get_xdata().tolist() for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata())]

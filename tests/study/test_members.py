@@ -89,10 +89,12 @@ def test_the_small_studies_compare_at_equal_cost():
         factor = 2 ** int(name[3]) if name.startswith("phi") else int(re.search(r"_(\d)x", name)[1])
         assert abs(member.macs / family["phi0"].macs / factor - 1) <= 0.05, name
     assert {m.model for m in family.values()} == {"efficientnet_b0", "resnet50", "resnet152", "densenet201"}
-    for name in ("phi2_higher_rate", "resnet50_shallow_4x_lower_rate", "densenet201_4x_lower_rate"):
-        control, of = family[name], family[name.removesuffix("_higher_rate").removesuffix("_lower_rate")]
-        rate = of.learning_rate * (4 if "higher" in name else 1 / 4)
-        assert control == dataclasses.replace(of, name=name, learning_rate=rate, seeds=(0,))
+    controls = [name for name in family if name.endswith("_rate")]
+    assert len(controls) == len(study_family_cpu.CONTROLS)
+    for name in controls:
+        of, change, _ = name.rsplit("_", 2)
+        rate = family[of].learning_rate * {"higher": 4, "lower": 1 / 4}[change]
+        assert family[name] == dataclasses.replace(family[of], name=name, learning_rate=rate, seeds=(0,))
 
 
 @pytest.mark.parametrize(
