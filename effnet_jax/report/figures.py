@@ -196,7 +196,7 @@ def _one_a_cost(groups: Sequence[Group]) -> list[Group]:
 
 def _curves(found: Collection) -> Figure:
     """Convergence: training loss and validation accuracy by epoch; a band from the worst to the best seed."""
-    columns = math.ceil(sum(bool(group.runs) for group in found.groups) / LEGEND_ROWS)
+    columns = max(1, math.ceil(sum(bool(group.runs) for group in found.groups) / LEGEND_ROWS))
     figure = Figure(figsize=(10.7 + 2.3 * columns, 4.8), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for group, style in _line_styles(found):
