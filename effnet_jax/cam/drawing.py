@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import pathlib
 import re
 from collections.abc import Sequence
@@ -112,7 +113,10 @@ def sheet(heading: Sequence[Sequence[str]], strips: Sequence[Sequence[Tile]]) ->
     pictures = [max(_size(tile.picture)[1] for strip in row for tile in strip) for row in rows]
     head, foot = max(map(len, heading)) * LINE + 2 * GAP, LINE + 2 * GAP
     below = lines * LINE + GAP  # each row of pictures, for their captions
-    canvas = Image.new("RGB", (across * width, head + sum(pictures) + len(rows) * below + foot), "white")
+    scale = _scale()
+    # The scale is wider than three tiles: a narrow sheet must not cut its text off.
+    total = max(across * width, scale.width + 2 * GAP)
+    canvas = Image.new("RGB", (total, head + sum(pictures) + len(rows) * below + foot), "white")
     draw = ImageDraw.Draw(canvas)
     for strip in range(across):
         for column, texts in enumerate(heading):
@@ -125,7 +129,7 @@ def sheet(heading: Sequence[Sequence[str]], strips: Sequence[Sequence[Tile]]) ->
             for column, tile in enumerate(strip):
                 _draw_tile(canvas, tile, index * width + GAP + column * (TILE + GAP), top + height)
         top += height + below
-    _draw_scale(canvas, GAP, top)
+    canvas.paste(scale, (GAP, top))
     return np.asarray(canvas)
 
 
@@ -145,15 +149,19 @@ def _size(pixels: np.ndarray) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _draw_scale(canvas: Image.Image, x: int, y: int) -> None:
+def _scale() -> Image.Image:
     """Draws the colours of a map with what they mean; they overlay a picture, so they look paler there."""
-    draw, font = ImageDraw.Draw(canvas), lettering.font(11)
+    font = lettering.font(11)
     bar = matplotlib.colormaps[COLOUR_MAP](np.linspace(0, 1, TILE))[None, :, :3].repeat(LINE - 3, axis=0)
     left, right = "no evidence", "strongest evidence in a map for the class under it"
-    draw.text((x, y), left, "black", font)
-    start = x + int(font.getlength(left)) + GAP
-    canvas.paste(Image.fromarray(np.rint(255 * bar).astype(np.uint8)), (start, y + 1))
-    draw.text((start + TILE + GAP, y), right, "black", font)
+    start = int(font.getlength(left)) + GAP
+    end = start + TILE + GAP
+    scale = Image.new("RGB", (end + math.ceil(font.getlength(right)), LINE + GAP), "white")
+    draw = ImageDraw.Draw(scale)
+    draw.text((0, 0), left, "black", font)
+    scale.paste(Image.fromarray(np.rint(255 * bar).astype(np.uint8)), (start, 1))
+    draw.text((end, 0), right, "black", font)
+    return scale
 
 
 def _broken(heading: Sequence[Sequence[str]], font: ImageFont.FreeTypeFont) -> list[list[str]]:

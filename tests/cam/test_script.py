@@ -218,6 +218,16 @@ def test_a_long_name_above_a_column_is_broken_and_shown_whole():
         assert (head[:, -drawing.GAP :] == 255).all()  # inside the sheet
 
 
+def test_the_scale_of_colours_is_whole_on_a_narrow_sheet():
+    red = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+    sheets = [drawing.sheet([["image"]] * columns, [[drawing.Tile(red, ())] * columns]) for columns in (1, 2, 5)]
+    feet = [(sheet[-drawing.LINE - 2 * drawing.GAP :] != 255).any(-1) for sheet in sheets]
+    assert all(
+        np.array_equal(foot[:, : feet[0].shape[1]], feet[0]) for foot in feet
+    )  # the narrowest has all of the widest's
+    assert not any(foot[:, feet[0].shape[1] - drawing.GAP :].any() for foot in feet)  # and white beside it
+
+
 def test_a_sheet_of_wide_pictures_has_no_empty_band_and_ends_with_the_scale_of_its_colours():
     red = np.full((20, 80, 3), (255, 0, 0), np.uint8)
     heights = {}
