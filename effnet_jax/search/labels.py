@@ -16,11 +16,13 @@ _POINTS_PER_INCH = 72
 _RADII = (8, 15, 23, 32, 42, 53, 65, 80)  # from a point to its name, in typographic points
 _NEAR = _RADII[1]  # whoever stands further away has a line to its point
 _ROOM = 3  # pixels around a name
+_MARKER = 4  # half the size of a point, in typographic points
 _LINE = {"arrowstyle": "-", "lw": 0.5, "color": "0.4", "shrinkA": 0, "shrinkB": 4}
 _ANGLES = np.radians(np.arange(0, 360, 20))
 _PLACES = [(radius * math.cos(angle), radius * math.sin(angle)) for radius in _RADII for angle in _ANGLES]
-# What a place costs: it leaves the panel, covers a name, the legend or a point, lies on a line, is far away.
-_OUTSIDE, _ON_NAME, _ON_LEGEND, _ON_POINT, _ON_LINE, _FAR = 1e4, 1e3, 1e3, 100.0, 3.0, 0.1
+# What a place costs: it leaves the panel, covers a name, the legend or a point, lies on a line, is nearer to the point
+# of another name than to its own, is far away.
+_OUTSIDE, _ON_NAME, _ON_LEGEND, _ON_POINT, _ON_LINE, _NEARER, _FAR = 1e4, 1e3, 1e3, 100.0, 3.0, 1.0, 0.1
 
 
 def add(panel: Axes, x: float, y: float, text: str) -> None:
@@ -31,33 +33,41 @@ def add(panel: Axes, x: float, y: float, text: str) -> None:
 
 
 def arrange(figure: Figure) -> None:
-    """Moves every name of a finished figure to the place that covers least, and joins those further away by a line."""
+    """Moves every name of a finished figure to the place that covers least.
+
+    A line joins a name to its point where that is further away, or another point is about as near.
+    """
     figure.draw_without_rendering()  # only now is it known where everything lies
+    marker = _MARKER * figure.dpi / _POINTS_PER_INCH
     for panel in figure.axes:
         names = [text for text in panel.texts if text.get_gid() == _NAME]
         dots, lines = panel.transData.transform([name.xy for name in names]), _points_on_lines(panel)
         legend = [panel.get_legend().get_window_extent()] if panel.get_legend() else []
         taken: list[Bbox] = []
-        for name, dot in zip(names, dots):
+        for own, name in enumerate(names):
             size = name.get_window_extent()
-            boxes = [_box(size, dot, place, figure.dpi) for place in _PLACES]
-            costs = [_cost(box, panel.bbox, taken, legend, dots, lines) for box in boxes]
+            boxes = [_box(size, dots[own], place, figure.dpi) for place in _PLACES]
+            distances = [_distances(box, dots) for box in boxes]
+            costs = [
+                _cost(box, panel.bbox, taken, legend, lines)
+                + _ON_POINT * (distance < marker).sum()
+                + _NEARER * (distance < distance[own]).sum()
+                for box, distance in zip(boxes, distances)
+            ]
             best = int(np.argmin(costs + _FAR * np.repeat(_RADII, len(_ANGLES))))
             taken.append(boxes[best])
             name.set(position=_PLACES[best], horizontalalignment=_alignment(_PLACES[best]))
-            if math.hypot(*_PLACES[best]) > _NEAR:
+            doubtful = (np.delete(distances[best], own) < 2 * distances[best][own]).any()
+            if doubtful or math.hypot(*_PLACES[best]) > _NEAR:
                 panel.annotate("", name.xy, xytext=_PLACES[best], textcoords="offset points", arrowprops=_LINE)
 
 
-def _cost(
-    box: Bbox, panel: Bbox, names: list[Bbox], legend: list[Bbox], dots: np.ndarray, lines: np.ndarray
-) -> float:  # fmt: skip
-    """What it costs a name to lie in the box, wherever its point is."""
+def _cost(box: Bbox, panel: Bbox, names: list[Bbox], legend: list[Bbox], lines: np.ndarray) -> float:
+    """What it costs a name to lie in the box, wherever the points are."""
     return (
         _OUTSIDE * (not _inside(box, panel))
         + _ON_NAME * box.count_overlaps(names)
         + _ON_LEGEND * box.count_overlaps(legend)
-        + _ON_POINT * _held(box, dots)
         + _ON_LINE * min(_held(box, lines), 3)
     )
 
@@ -75,6 +85,11 @@ def _box(size: Bbox, dot: np.ndarray, place: tuple[float, float], dpi: float) ->
 
 def _inside(box: Bbox, panel: Bbox) -> bool:
     return panel.x0 <= box.x0 and box.x1 <= panel.x1 and panel.y0 <= box.y0 and box.y1 <= panel.y1
+
+
+def _distances(box: Bbox, dots: np.ndarray) -> np.ndarray:
+    """From the box to each of the points, in pixels; 0 inside."""
+    return np.hypot(*np.maximum(np.maximum(box.min - dots, dots - box.max), 0).T)
 
 
 def _held(box: Bbox, dots: np.ndarray) -> int:

@@ -21,3 +21,32 @@ def test_a_name_stands_off_the_points_and_the_lines():
     assert len(boxes) == 18
     for covered in (np.stack([xs, xs], 1), np.stack([xs, np.full_like(xs, 0.5)], 1), np.linspace((0, 0), (1, 1), 400)):
         assert not any(box.contains(*dot) for box in boxes for dot in panel.transData.transform(covered))
+
+
+def test_it_is_clear_whose_name_it_is_where_points_lie_close_together():
+    figure = Figure()
+    panel = figure.subplots()
+    panel.set(xlim=(0, 1), ylim=(0, 1))
+    dots = {
+        "first": (0.5, 0.5),
+        "second": (0.5, 0.52),
+        "third": (0.51, 0.51),
+        "fourth": (0.52, 0.49),
+        "far": (0.2, 0.2),
+    }
+    for name, dot in dots.items():
+        labels.add(panel, *dot, name)
+    labels.arrange(figure)
+    figure.draw_without_rendering()
+    joined = [text.xy for text in panel.texts if not text.get_text()]
+    assert dots["far"] not in joined
+    for text in panel.texts:
+        if text.get_text() and text.xy not in joined:
+            box = text.get_window_extent()
+            away = {name: _distance(box, panel.transData.transform(dot)) for name, dot in dots.items()}
+            assert sorted(away, key=away.get)[0] == text.get_text(), away
+            assert sorted(away.values())[1] > 1.5 * away[text.get_text()], away
+
+
+def _distance(box, dot):
+    return float(np.hypot(*np.maximum(np.maximum(box.min - dot, dot - box.max), 0)))
