@@ -57,7 +57,7 @@ def arrange(figure: Figure) -> None:
             best = int(np.argmin(costs + _FAR * np.repeat(_RADII, len(_ANGLES))))
             taken.append(boxes[best])
             name.set(position=_PLACES[best], horizontalalignment=_alignment(_PLACES[best]))
-            doubtful = (np.delete(distances[best], own) < 2 * distances[best][own]).any()
+            doubtful = (np.delete(distances[best], own) < 1.5 * distances[best][own]).any()
             if doubtful or math.hypot(*_PLACES[best]) > _NEAR:
                 panel.annotate("", name.xy, xytext=_PLACES[best], textcoords="offset points", arrowprops=_LINE)
 
