@@ -16,6 +16,7 @@ _POINTS_PER_INCH = 72
 _RADII = (8, 15, 23, 32, 42, 53, 65, 80)  # from a point to its name, in typographic points
 _NEAR = _RADII[1]  # whoever stands further away has a line to its point
 _ROOM = 3  # pixels around a name
+_CLEARLY_NEARER = 1.5  # how many times as far away every other point is where a name needs no line
 _MARKER = 4  # half the size of a point, in typographic points
 _LINE = {"arrowstyle": "-", "lw": 0.5, "color": "0.4", "shrinkA": 0, "shrinkB": 4}
 _ANGLES = np.radians(np.arange(0, 360, 20))
@@ -47,28 +48,31 @@ def arrange(figure: Figure) -> None:
         for own, name in enumerate(names):
             size = name.get_window_extent()
             boxes = [_box(size, dots[own], place, figure.dpi) for place in _PLACES]
-            distances = [_distances(box, dots) for box in boxes]
+            away = [_distances(box, dots) for box in boxes]
             costs = [
-                _cost(box, panel.bbox, taken, legend, lines)
-                + _ON_POINT * (distance < marker).sum()
-                + _NEARER * (distance < distance[own]).sum()
-                for box, distance in zip(boxes, distances)
+                _cost(box, panel.bbox, taken, legend, lines, distances, own, marker)
+                for box, distances in zip(boxes, away)
             ]
             best = int(np.argmin(costs + _FAR * np.repeat(_RADII, len(_ANGLES))))
             taken.append(boxes[best])
             name.set(position=_PLACES[best], horizontalalignment=_alignment(_PLACES[best]))
-            doubtful = (np.delete(distances[best], own) < 1.5 * distances[best][own]).any()
+            doubtful = (np.delete(away[best], own) < _CLEARLY_NEARER * away[best][own]).any()
             if doubtful or math.hypot(*_PLACES[best]) > _NEAR:
                 panel.annotate("", name.xy, xytext=_PLACES[best], textcoords="offset points", arrowprops=_LINE)
 
 
-def _cost(box: Bbox, panel: Bbox, names: list[Bbox], legend: list[Bbox], lines: np.ndarray) -> float:
-    """What it costs a name to lie in the box, wherever the points are."""
+def _cost(
+    box: Bbox, panel: Bbox, names: list[Bbox], legend: list[Bbox], lines: np.ndarray,
+    distances: np.ndarray, own: int, marker: float,
+) -> float:  # fmt: skip
+    """What it costs a name to lie in the box, with those distances to the points; `own` is the index of the name's."""
     return (
         _OUTSIDE * (not _inside(box, panel))
         + _ON_NAME * box.count_overlaps(names)
         + _ON_LEGEND * box.count_overlaps(legend)
+        + _ON_POINT * (distances < marker).sum()
         + _ON_LINE * min(_held(box, lines), 3)
+        + _NEARER * (distances < distances[own]).sum()
     )
 
 

@@ -42,11 +42,7 @@ def test_it_is_clear_whose_name_it_is_where_points_lie_close_together():
     assert dots["far"] not in joined
     for text in panel.texts:
         if text.get_text() and text.xy not in joined:
-            box = text.get_window_extent()
-            away = {name: _distance(box, panel.transData.transform(dot)) for name, dot in dots.items()}
-            assert sorted(away, key=away.get)[0] == text.get_text(), away
-            assert sorted(away.values())[1] > 1.5 * away[text.get_text()], away
-
-
-def _distance(box, dot):
-    return float(np.hypot(*np.maximum(np.maximum(box.min - dot, dot - box.max), 0)))
+            box = text.get_window_extent().padded(labels._ROOM)
+            away = dict(zip(dots, labels._distances(box, panel.transData.transform(list(dots.values())))))
+            own = away.pop(text.get_text())
+            assert all(other >= 1.49 * own for other in away.values()), (text.get_text(), own, away)
