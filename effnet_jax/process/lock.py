@@ -86,6 +86,8 @@ class Lock:
         Raises:
           Held: another machine has taken the lock over, because it saw no sign of this process for a minute.
         """
+        with contextlib.suppress(OSError):  # a file system that is away: the write that follows will say so
+            self._look()
         if self._lost_to is not None:
             raise Held(
                 f"{self._lost_to} has taken {self._path.parent} over, since this process showed no sign of life for "
@@ -94,10 +96,8 @@ class Lock:
 
     def beat(self) -> None:
         """Shows that this process lives, and looks whether the lock is still its own."""
-        found = read(self._path)
-        if found is not None and found.id != self._holder.id:
-            self._lost_to = found
-        else:
+        self._look()
+        if self._lost_to is None:
             self._holder = dataclasses.replace(self._holder, beat=self._holder.beat + 1)
             self._write()
 
@@ -108,6 +108,11 @@ class Lock:
             if found is not None and found.id == self._holder.id:
                 self._path.unlink()
         os.close(self._descriptor)
+
+    def _look(self) -> None:
+        found = read(self._path)
+        if found is not None and found.id != self._holder.id:
+            self._lost_to = found
 
     def _write(self) -> None:
         text = json.dumps(dataclasses.asdict(self._holder)).ljust(_RECORD_BYTES - 1) + "\n"

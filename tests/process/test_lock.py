@@ -132,10 +132,10 @@ def test_one_that_died_on_another_machine_is_waited_for_but_once(path, capsys, q
         dead = lock.take(path)  # which does not beat
     with lock.hold(path, "training") as held:
         assert lock.read(path).host == platform.node()
-        held.check()
-        dead.beat()  # and was only asleep
         with pytest.raises(lock.Held, match=rf"process {os.getpid()} on .* has taken {path.parent} over"):
-            dead.check()
+            dead.check()  # it was only asleep, and writes before its next beat
+        dead.beat()
+        held.check()
         dead.close()
         assert path.exists()
     assert "was training; waiting up to 0.6 s for a sign that it still is" in capsys.readouterr().err
@@ -145,10 +145,10 @@ def test_a_lock_that_a_file_system_keeps_for_a_dead_machine(path, quick, elsewhe
     with elsewhere():
         dead = lock.take(path)
     with lock.hold(path, "training") as held:
-        dead.beat()
-        held.check()
         with pytest.raises(lock.Held):
             dead.check()
+        dead.beat()
+        held.check()
 
 
 def test_one_that_ends_while_it_is_watched(path, quick, elsewhere, monkeypatch):
