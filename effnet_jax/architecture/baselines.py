@@ -7,11 +7,10 @@ bottlenecks stride in the 3x3 convolution; Huang et al. 2017 (arXiv 1608.06993),
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Literal
 
 from effnet_jax.architecture import description as base
-from effnet_jax.architecture.description import Counts, LayerCount, ceil_div
+from effnet_jax.architecture.counting import Counter, Counts
 from effnet_jax.architecture.scaling import round_repeats
 from effnet_jax.errors import UserError
 
@@ -68,19 +67,17 @@ class Layer:
         """Of the Flax module, where `head` is a method."""
         return "head_norm" if self.name == base.HEAD else self.name
 
-    @property
-    def stride(self) -> int:
-        """Of the layer as a whole."""
-        product = 2 if self.pool else 1
-        for convolution in self.convolutions:
-            product *= 1 if convolution.shortcut else convolution.stride
-        return product
-
-    def output_size(self, size: int) -> int:
-        """Side in pixels of the map that comes out where `size` goes in."""
-        for convolution in self.convolutions:
-            size = size if convolution.shortcut else ceil_div(size, convolution.stride)
-        return _pooled(self.pool, size)
+    def add_to(self, counter: Counter) -> None:
+        """Counts the layer."""
+        for conv in self.convolutions:
+            counter.conv(conv.kernel_size, conv.in_filters, conv.out_filters, conv.stride, shortcut=conv.shortcut)
+            counter.batch_norm(conv.norm_filters)
+        counter.batch_norm(self.own_norm_filters)
+        if self.pool == "max":
+            counter.pool(3, 2, padded=True)
+        elif self.pool == "average":
+            counter.pool(2, 2, padded=False)
+        counter.end_layer(self.name, self.stage, self.operator, self.out_filters)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,16 +100,11 @@ class Baseline(base.Architecture):
     def head_filters(self) -> int:
         return self.layers[-1].out_filters
 
-    def final_map(self, resolution: int) -> int:
-        for layer in self.layers:
-            resolution = layer.output_size(resolution)
-        return resolution
-
     def count(self, resolution: int, num_classes: int) -> Counts:
-        counted = list(_count_layers(self.layers, resolution))
-        last = counted[-1]
-        classifier = base.classifier_count(last.stage + 1, self.head_filters, num_classes, last.receptive_field)
-        return Counts((*counted, classifier))
+        counter = Counter(resolution)
+        for layer in self.layers:
+            layer.add_to(counter)
+        return counter.finish(self.head_filters, num_classes)
 
 
 def baseline(
@@ -210,43 +202,3 @@ def _densenet(blocks: tuple[int, ...], stem: Layer, growth_rate: int) -> Baselin
 
 def _aliases(layers: list[Layer]) -> dict[str, str]:
     return {layer.name.split("_")[0]: layer.name for layer in layers if "_block" in layer.name}
-
-
-def _pooled(pool: str, size: int) -> int:
-    """3x3 maxima are padded by a pixel, 2x2 averages drop an odd last row."""
-    return {"": size, "max": ceil_div(size, 2), "average": size // 2}[pool]
-
-
-def _count_layers(layers: tuple[Layer, ...], size: int) -> Iterator[LayerCount]:
-    """Yields the counts of each layer for a square input of `size` pixels."""
-    field, jump = 1, 1
-    for layer in layers:
-        parameters = batch_stats = macs = activations = 0
-        entered, kernel_size = size, 1
-        for convolution in layer.convolutions:
-            k, side = convolution.kernel_size, ceil_div(entered if convolution.shortcut else size, convolution.stride)
-            weights = k * k * convolution.in_filters * convolution.out_filters
-            parameters += weights + 2 * convolution.norm_filters
-            batch_stats += 2 * convolution.norm_filters
-            macs += weights * side**2
-            activations += convolution.out_filters * side**2
-            if not convolution.shortcut:
-                size, kernel_size = side, max(kernel_size, k)
-                field, jump = field + (k - 1) * jump, jump * convolution.stride
-        if layer.pool:
-            size = _pooled(layer.pool, size)
-            field, jump = field + (2 if layer.pool == "max" else 1) * jump, 2 * jump
-        yield LayerCount(
-            name=layer.name,
-            stage=layer.stage,
-            operator=layer.operator,
-            kernel_size=kernel_size,
-            stride=layer.stride,
-            output_size=size,
-            output_filters=layer.out_filters,
-            parameters=parameters + 2 * layer.own_norm_filters,
-            batch_stats=batch_stats + 2 * layer.own_norm_filters,
-            macs=macs,
-            receptive_field=field,
-            activations=activations,
-        )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from effnet_jax.architecture import description as base
-from effnet_jax.architecture.description import Counts, LayerCount, ceil_div
+from effnet_jax.architecture.counting import Counter, Counts
 from effnet_jax.errors import UserError, did_you_mean
 
 SE_RATIO = 0.25  # of the block's *input* filters, not of the expanded ones
@@ -140,14 +140,21 @@ class Architecture(base.Architecture):
     def residual_ends(self) -> dict[str, str]:
         return {block.name: "project" for block in self.blocks if block.residual}
 
-    def final_map(self, resolution: int) -> int:
-        size = ceil_div(resolution, self.stem_stride)
-        for block in self.blocks:
-            size = ceil_div(size, block.stride)
-        return size
-
     def count(self, resolution: int, num_classes: int) -> Counts:
-        return count(self, resolution, num_classes)
+        counter = Counter(resolution)
+        counter.conv_bn(3, self.in_channels, self.stem_filters, self.stem_stride)
+        counter.end_layer("stem", 0, "Conv", self.stem_filters)
+        for block in self.blocks:
+            if block.expand_ratio > 1:
+                counter.conv_bn(1, block.in_filters, block.expanded_filters)
+            counter.conv_bn(block.kernel_size, 1, block.expanded_filters, block.stride)  # depthwise
+            counter.dense(block.expanded_filters, block.se_filters)
+            counter.dense(block.se_filters, block.expanded_filters)
+            counter.conv_bn(1, block.expanded_filters, block.out_filters)
+            counter.end_layer(block.name, block.stage, f"MBConv{block.expand_ratio}", block.out_filters)
+        counter.conv_bn(1, self.blocks[-1].out_filters, self.head_filters)
+        counter.end_layer(base.HEAD, len(B0_STAGES) + 1, "Conv", self.head_filters)
+        return counter.finish(self.head_filters, num_classes)
 
 
 def architecture(
@@ -202,84 +209,3 @@ def architecture(
         head_filters=round_filters(B0_HEAD_FILTERS, width_multiplier),
         in_channels=in_channels,
     )
-
-
-def count(arch: Architecture, resolution: int, num_classes: int) -> Counts:
-    """Counts `arch`; see `architecture.Architecture.count`."""
-    size = ceil_div(resolution, arch.stem_stride)
-    jump, field = arch.stem_stride, 3
-    stem = arch.stem_filters
-    weights = 3 * 3 * arch.in_channels * stem
-    layers = [
-        LayerCount(
-            name="stem",
-            stage=0,
-            operator="Conv",
-            kernel_size=3,
-            stride=arch.stem_stride,
-            output_size=size,
-            output_filters=stem,
-            parameters=weights + 2 * stem,
-            batch_stats=2 * stem,
-            macs=weights * size**2,
-            receptive_field=field,
-            activations=stem * size**2,
-        )
-    ]
-    for block in arch.blocks:
-        inputs, expanded, outputs, se = (
-            block.in_filters,
-            block.expanded_filters,
-            block.out_filters,
-            block.se_filters,
-        )
-        parameters = batch_stats = macs = activations = 0
-        if block.expand_ratio > 1:
-            parameters += inputs * expanded + 2 * expanded
-            batch_stats += 2 * expanded
-            macs += inputs * expanded * size**2
-            activations += expanded * size**2
-        size = ceil_div(size, block.stride)
-        field += (block.kernel_size - 1) * jump
-        jump *= block.stride
-        parameters += block.kernel_size**2 * expanded + 2 * expanded
-        parameters += expanded * se + se + se * expanded + expanded
-        parameters += expanded * outputs + 2 * outputs
-        batch_stats += 2 * expanded + 2 * outputs
-        macs += (block.kernel_size**2 * expanded + expanded * outputs) * size**2 + 2 * expanded * se
-        activations += (expanded + outputs) * size**2
-        layers.append(
-            LayerCount(
-                name=block.name,
-                stage=block.stage,
-                operator=f"MBConv{block.expand_ratio}",
-                kernel_size=block.kernel_size,
-                stride=block.stride,
-                output_size=size,
-                output_filters=outputs,
-                parameters=parameters,
-                batch_stats=batch_stats,
-                macs=macs,
-                receptive_field=field,
-                activations=activations,
-            )
-        )
-    last, head = arch.blocks[-1].out_filters, arch.head_filters
-    layers.append(
-        LayerCount(
-            name="head",
-            stage=8,
-            operator="Conv",
-            kernel_size=1,
-            stride=1,
-            output_size=size,
-            output_filters=head,
-            parameters=last * head + 2 * head,
-            batch_stats=2 * head,
-            macs=last * head * size**2,
-            receptive_field=field,
-            activations=head * size**2,
-        )
-    )
-    layers.append(base.classifier_count(stage=9, filters=head, num_classes=num_classes, receptive_field=field))
-    return Counts(tuple(layers))

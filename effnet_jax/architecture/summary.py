@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from effnet_jax.architecture import baselines, catalog, scaling
-from effnet_jax.architecture.description import IN_CHANNELS, Counts, LayerCount
+from effnet_jax.architecture.counting import Counts, LayerCount
+from effnet_jax.architecture.description import IN_CHANNELS
 from effnet_jax.errors import UserError
 
 BYTES_PER_VALUE = 4  # float32

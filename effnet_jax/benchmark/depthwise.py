@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import jax
 
 from effnet_jax.architecture import scaling
-from effnet_jax.architecture.description import ceil_div
+from effnet_jax.architecture.counting import ceil_div
 from effnet_jax.benchmark.case import Case
 from effnet_jax.ops import depthwise
 from effnet_jax.ops.geometry import geometry_of

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from effnet_jax.architecture.description import Counts
+from effnet_jax.architecture.counting import Counts
 from effnet_jax.data import datasets
 from effnet_jax.data.device import feeds, sources
 from effnet_jax.data.device.preprocess import Preprocess

@@ -72,6 +72,8 @@ def test_stages_of_resnet50_are_table_1_of_its_paper():
         (56, 64), (56, 256), (28, 512), (14, 1024), (7, 2048),
     ]  # fmt: skip
     assert [sum(layer.stage == s for layer in layers) for s in range(1, 5)] == [3, 4, 6, 3]
+    strides = {layer.name: layer.stride for layer in layers if layer.stride > 1}
+    assert strides == {"stem": 4, "stage2_block1": 2, "stage3_block1": 2, "stage4_block1": 2}
     # By hand: 7x7 sees 7 pixels and the pool 4 more; then 3x3 steps of 4, 8, 16 and 32 pixels. The convolution
     # that strides still takes steps of the stage before.
     assert [last[s].receptive_field for s in range(5)] == [11, 11 + 24, 35 + 8 + 48, 91 + 16 + 160, 267 + 32 + 128]

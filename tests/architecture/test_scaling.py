@@ -42,7 +42,7 @@ SCALED_B0 = {  # Table 7 of the paper: (width, depth, resolution) -> parameters,
 def counts_of(name: str, num_classes: int = 1000, resolution: int | None = None) -> scaling.Counts:
     variant = scaling.FAMILY[name]
     arch = scaling.architecture(variant.width_multiplier, variant.depth_multiplier)
-    return scaling.count(arch, resolution or variant.resolution, num_classes)
+    return arch.count(resolution or variant.resolution, num_classes)
 
 
 def independent_count(width: float, depth: float, resolution: int, classes: int) -> tuple[int, int, int]:
@@ -91,6 +91,11 @@ def test_other_heads(name):
     assert tuple(counts_of(name, n).parameters for n in (10, 100, 101)) == OTHER_HEADS[name]
 
 
+def test_strides_of_b0():
+    strides = {layer.name: layer.stride for layer in scaling.architecture().count(224, 1000).layers if layer.stride > 1}
+    assert strides == {"stem": 2} | {f"stage{stage}_block1": 2 for stage in (2, 3, 4, 6)}
+
+
 def test_b0_at_other_resolutions():
     published = {32: 0.0086, 64: 0.0321, 96: 0.0713, 112: 0.1064, 128: 0.1261, 160: 0.1966, 192: 0.2828, 224: 0.3847}
     counted = {side: round(counts_of("efficientnet_b0", 100, side).macs / 1e9, 4) for side in published}
@@ -100,7 +105,7 @@ def test_b0_at_other_resolutions():
 @pytest.mark.parametrize("scales", SCALED_B0)
 def test_table_7(scales):
     width, depth, resolution = scales
-    counts = scaling.count(scaling.architecture(width, depth), resolution, 1000)
+    counts = scaling.architecture(width, depth).count(resolution, 1000)
     parameters, gmacs = SCALED_B0[scales]
     assert counts.parameters == parameters
     assert counts.macs / 1e9 == pytest.approx(gmacs, abs=6e-4)
@@ -109,7 +114,7 @@ def test_table_7(scales):
 @given(width=st.floats(0.1, 5), depth=st.floats(0.1, 6), resolution=st.integers(1, 700), classes=st.integers(1, 2000))
 @settings(max_examples=200)
 def test_any_scaling_agrees_with_the_independent_counter(width, depth, resolution, classes):
-    counts = scaling.count(scaling.architecture(width, depth), resolution, classes)
+    counts = scaling.architecture(width, depth).count(resolution, classes)
     expected = independent_count(width, depth, resolution, classes)
     assert (counts.parameters, counts.batch_stats, counts.macs) == expected
 

@@ -59,7 +59,7 @@ def test_table():
 
 def test_multipliers_and_resolution():
     small = summary.summarize("efficientnet_b0", 32, 10, width_multiplier=0.5, depth_multiplier=0.5)
-    expected = scaling.count(scaling.architecture(0.5, 0.5), 32, 10)
+    expected = scaling.architecture(0.5, 0.5).count(32, 10)
     assert small.counts == expected
 
 

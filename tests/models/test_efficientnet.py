@@ -42,7 +42,7 @@ def test_intermediates_give_several_named_maps_in_one_pass(small):
     model, variables, images = small
     names = ("stage2", "stage3_block1", "head")
     maps = jax.eval_shape(lambda: model.apply(variables, images, names, method="intermediates"))
-    counts = {layer.name: layer for layer in scaling.count(model.architecture, 12, 7).layers}
+    counts = {layer.name: layer for layer in model.architecture.count(12, 7).layers}
     for name, resolved in (("stage2", "stage2_block1"), ("stage3_block1",) * 2, ("head",) * 2):
         layer = counts[resolved]
         assert maps[name].shape == (2, layer.output_size, layer.output_size, layer.output_filters)

@@ -45,14 +45,14 @@ def test_the_formula_picks_every_grid_point_within_the_tolerance_and_no_other():
 
 def test_the_macs_constraint_goes_by_what_rounding_leaves():
     made = config(constraint="macs", step=0.1)
-    baseline = scaling.count(scaling.architecture(1, 1, 1, made.train.model.stage_strides), 32, 100).macs
+    baseline = scaling.architecture(1, 1, 1, made.train.model.stage_strides).count(32, 100).macs
     axis = [round(1 + 0.1 * i, 1) for i in range(20)]
     brute = {}
     for a in axis:
         for b in axis[:10]:
             for g in axis[:10]:
                 arch = scaling.architecture(b, a, 1, made.train.model.stage_strides)
-                brute[a, b, g] = scaling.count(arch, round(32 * g), 100).macs / baseline
+                brute[a, b, g] = arch.count(round(32 * g), 100).macs / baseline
     within = {point for point, ratio in brute.items() if abs(ratio - 2) <= 0.1}
     found = {c.coefficients: c for c in found_for(made)}
     assert found.keys() == within and len(within) >= 4
