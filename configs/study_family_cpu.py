@@ -11,6 +11,7 @@ blocks. 20 epochs, two seeds.
 Baselines have the learning rates of their best runs of five epochs, EfficientNets that of small_cifar100. What another
 would give in 20 epochs is tried with one seed: phi 0 and phi 2 with four times that rate, as phi 2's best run of
 five epochs had; the best baselines with a quarter of theirs.
+Some runs are missing yet; results/README.md has what is done.
 """
 
 import ml_collections

@@ -6,6 +6,7 @@ python scripts/scaling_study.py --config configs/study_single_axis_cpu.py
 Depth, width, resolution and the paper's compound proportions, each at four times the MACs of small_cifar100 (counted,
 within 5 %), 20 epochs, three seeds. Beside them, with one seed, the paper's own multipliers, whose costs differ
 (its resolution of 2 is the matched one).
+Some runs are missing yet; results/README.md has what is done.
 """
 
 import ml_collections

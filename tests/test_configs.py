@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import re
+import statistics
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from effnet_jax.pretrained.variables import variables
 from effnet_jax.process import xla_flags
 from effnet_jax.report import published
 from effnet_jax.report.runs import read_run
+from effnet_jax.study import reproduction
 from effnet_jax.study.members import member, scaled
 from effnet_jax.training import program, setup
 from effnet_jax.training.optimizer import learning_rate_schedule
@@ -152,6 +154,29 @@ def test_its_docstring_gives_the_result_that_the_records_hold(name):
     seeds = {1: "one seed", 2: "two seeds", 3: "three seeds"}[len(by_seed)]
     studies = {record.parents[1].name for record in runs}
     assert any(f"Result: {mean:.1f} % of the test images ({seeds}; results/{study})" in said for study in studies)
+
+
+@pytest.mark.parametrize("name", results.get_config().studies)
+def test_the_docstring_of_a_search_or_study_gives_the_results_that_its_records_hold(name):
+    said = " ".join(module_of(name).__doc__.split())
+    study = next(item for item in reproduction.items(results.get_config(), ROOT / "results") if item.name == name)
+    records = study.finished()
+    if len(records) < len(study.tasks):
+        assert "Some runs are missing yet" in said
+        return
+    split, given = re.search(rf"Result, of the (\w+) images \(results/{name}\): (.*)", said).groups()
+    measured = {}  # by model, a figure a seed
+    for run, record in records.items():
+        prefix = "ema_" if record["selected_weights"] == "ema" else ""
+        measured.setdefault(run.rpartition("_seed")[0], []).append(100 * record[split][f"{prefix}accuracy"])
+    means = {model: statistics.fmean(by_seed) for model, by_seed in measured.items()}
+    shown = {
+        model: (int(seeds), figure)
+        for seeds, figures in re.findall(r"with (\d) seeds? ([^;]*)", given)
+        for model, figure in re.findall(r"([\w.]+) ([\d.]+) %", figures)
+    }
+    assert shown == {model: (len(measured[model]), f"{means[model]:.1f}") for model in shown}
+    assert max(means, key=means.get) in shown and len(shown) > 1
 
 
 @pytest.mark.parametrize("name", [name for name, _ in results.get_config().runs])
