@@ -171,11 +171,11 @@ def test_the_docstring_of_a_search_or_study_gives_the_results_that_its_records_h
         measured.setdefault(run.rpartition("_seed")[0], []).append(100 * record[split][f"{prefix}accuracy"])
     means = {model: statistics.fmean(by_seed) for model, by_seed in measured.items()}
     shown = {
-        model: (int(seeds), figure)
+        model: (int(seeds), float(figure))
         for seeds, figures in re.findall(r"with (\d) seeds? ([^;]*)", given)
         for model, figure in re.findall(r"([\w.]+) ([\d.]+) %", figures)
     }
-    assert shown == {model: (len(measured[model]), f"{means[model]:.1f}") for model in shown}
+    assert shown == {model: (len(measured[model]), pytest.approx(means[model], abs=0.0501)) for model in shown}
     assert max(means, key=means.get) in shown and len(shown) > 1
 
 

@@ -1,4 +1,4 @@
-"""The first picture of results/: test accuracy over multiply-adds, of every run to the end that has a record."""
+"""The first picture of results/ and its table: test accuracy over multiply-adds, of every run to the end."""
 
 import dataclasses
 import io
@@ -13,12 +13,15 @@ from effnet_jax.config import CADENCE_KEYS, LOCATION_KEYS, changed_between
 from effnet_jax.process.atomic import whole_file
 from effnet_jax.report.figures import FAMILY_STYLES, log_axis
 from effnet_jax.report.runs import Run, read_runs
+from effnet_jax.report.tables import Table, markdown
 from effnet_jax.search import labels
+from effnet_jax.training.records import without_places
 
-FILE = "accuracy_over_macs.png"
+PICTURE, TABLE = "accuracy_over_macs.png", "accuracy_over_macs.md"
 DATASET = "cifar100"
 DOTS_PER_INCH = 110
 _SEED = re.compile(r"_?seed\d+$")
+_SEED_OPTION = re.compile(r" --config\.seed=\d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +32,24 @@ class Point:
       name: of its records, without the seed; where studies share it, all its names.
       model: "efficientnet_b0", "resnet50", ...
       macs: multiply-adds of one image.
-      accuracies: of the test images, one a seed, as fractions; of the weights that validation selected.
+      parameters: their number.
+      pixels: side of what it sees.
+      accuracies: of the test images, by seed, as fractions; of the weights that validation selected.
+      commands: what started its runs, without the seed, each once.
     """
 
     name: str
     model: str
     macs: int
-    accuracies: tuple[float, ...]
+    parameters: int
+    pixels: int
+    accuracies: dict[int, float]
+    commands: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """Accuracy in percent, the mean over the seeds."""
+        return 100 * statistics.fmean(self.accuracies.values())
 
 
 def points(results: pathlib.Path) -> list[Point]:
@@ -70,9 +84,13 @@ def _is_same_network(run: Run, other: Run) -> bool:
 
 def _point(runs: list[Run]) -> Point:
     names = dict.fromkeys(_SEED.sub("", run.name) for run in runs)
-    seeds = {run.config["seed"]: run for run in runs}
-    accuracies = tuple(run.accuracy("test") for run in seeds.values())
-    return Point(" = ".join(names), runs[0].results["model"], runs[0].results["macs"], accuracies)
+    accuracies = {run.config["seed"]: run.accuracy("test") for run in runs}
+    commands = dict.fromkeys(_SEED_OPTION.sub("", without_places(run.results["command"])) for run in runs)
+    first = runs[0].results
+    return Point(
+        " = ".join(names), first["model"], first["macs"], first["num_parameters"], runs[0].config["dataset.resolution"],
+        dict(sorted(accuracies.items())), tuple(commands),
+    )  # fmt: skip
 
 
 def draw(found: list[Point]) -> Figure:
@@ -82,11 +100,10 @@ def draw(found: list[Point]) -> Figure:
     for prefix, colour, marker in FAMILY_STYLES:
         some = [point for point in found if point.model.startswith(prefix)]
         if some:
-            means = [100 * statistics.fmean(point.accuracies) for point in some]
-            below = [mean - 100 * min(point.accuracies) for mean, point in zip(means, some)]
-            above = [100 * max(point.accuracies) - mean for mean, point in zip(means, some)]
+            below = [point.mean - 100 * min(point.accuracies.values()) for point in some]
+            above = [100 * max(point.accuracies.values()) - point.mean for point in some]
             panel.errorbar(
-                [point.macs / 1e6 for point in some], means, (below, above),
+                [point.macs / 1e6 for point in some], [point.mean for point in some], (below, above),
                 fmt=marker, color=colour, capsize=3, ms=6, label=prefix,
             )  # fmt: skip
     panel.set(
@@ -101,22 +118,45 @@ def draw(found: list[Point]) -> Figure:
     for point in found:
         seeds = len(point.accuracies)
         text = point.name if seeds == 1 else f"{point.name} ({seeds} seeds)"
-        labels.add(panel, point.macs / 1e6, 100 * statistics.fmean(point.accuracies), text)
+        labels.add(panel, point.macs / 1e6, point.mean, text)
     labels.arrange(figure)
     return figure
 
 
+def table(found: list[Point]) -> str:
+    """Returns every point of the picture in Markdown, cheapest first, with the commands that train it."""
+    rows = [
+        (
+            point.name, f"{point.macs / 1e6:.1f}", f"{point.parameters / 1e6:.2f}", str(point.pixels),
+            f"{point.mean:.2f}", ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in point.accuracies.items()),
+            ", ".join(f"`{command}`" for command in point.commands),
+        )
+        for point in found
+    ]  # fmt: skip
+    header = ("network", "M multiply-adds", "M parameters", "pixels", "test top-1 %", "by seed", "command")
+    title = f"Every point of the picture: test accuracy on {DATASET} over multiply-adds"
+    note = (
+        "`python scripts/results.py --draw` writes this from the records. A network that studies share has several "
+        "names. A study's command trains all of its networks."
+    )
+    return markdown(Table(title, header, tuple(rows), note)).removeprefix("#") + "\n"
+
+
 def write(results: pathlib.Path) -> pathlib.Path | None:
-    """Draws the records under `results` into its file `FILE`; returns the path, or None where there are none.
+    """Puts the records under `results` into its files `PICTURE` and `TABLE`.
+
+    Returns:
+      The path of the picture, or None where there are no records.
 
     Raises:
-      UserError: a record is damaged, or the file cannot be written.
+      UserError: a record is damaged, or a file cannot be written.
     """
     found = points(results)
     if not found:
         return None
     image = io.BytesIO()
     draw(found).savefig(image, format="png", dpi=DOTS_PER_INCH)
-    with whole_file(results / FILE) as file:
-        file.write(image.getvalue())
-    return results / FILE
+    for name, content in ((PICTURE, image.getvalue()), (TABLE, table(found).encode())):
+        with whole_file(results / name) as file:
+            file.write(content)
+    return results / PICTURE

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 
 import pytest
 
@@ -13,7 +14,7 @@ def record(
 ):  # fmt: skip
     run = folder / study / "runs" / name
     run.mkdir(parents=True)
-    data = {"name": dataset, "validation_examples": 5000}
+    data = {"name": dataset, "validation_examples": 5000, "resolution": 16}
     nested = {
         "dataset": data,
         "batch_size": 100,
@@ -25,7 +26,8 @@ def record(
     line = {"split": "train", "step": 450 * epochs, "epoch": epochs, "images_per_second": 9.0}
     (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     test = {"accuracy": 0.1, "ema_accuracy": accuracy}
-    results = {"model": model, "macs": macs, "selected_weights": "ema", "test": test}
+    results = {"model": model, "macs": macs, "num_parameters": 7, "selected_weights": "ema", "test": test}
+    results["command"] = f"train --config={study} --workdir=runs/x --config.seed={seed}"
     (run / "results.json").write_text(json.dumps(results))
 
 
@@ -40,10 +42,12 @@ def test_a_point_a_network_with_its_seeds_and_only_what_went_to_its_end(tmp_path
     (tmp_path / "recipes/runs/small_seed2/config.json").write_text("{}")
     found = overview.points(tmp_path)
     assert [(point.name, point.model, point.accuracies) for point in found] == [
-        ("resnet50_x", "resnet50", (0.7,)),
-        ("small", "efficientnet_b0", (0.5, 0.6)),
+        ("resnet50_x", "resnet50", {0: 0.7}),
+        ("small", "efficientnet_b0", {0: 0.5, 1: 0.6}),
     ]
-    assert overview.write(tmp_path) == tmp_path / overview.FILE
+    assert overview.write(tmp_path) == tmp_path / overview.PICTURE
+    table = (tmp_path / overview.TABLE).read_text()
+    assert "| small | 10.0 | 0.00 | 16 | 55.00 | 0: 50.00, 1: 60.00 | `train --config=recipes` |" in table
 
 
 def test_a_network_that_two_studies_share_is_one_point(tmp_path):
@@ -52,10 +56,17 @@ def test_a_network_that_two_studies_share_is_one_point(tmp_path):
         record(tmp_path, f"baseline_seed{seed}", accuracy, seed=seed, study="single_axis")
     record(tmp_path, "resnet50_seed0", 0.4, model="resnet50", study="family")
     found = overview.points(tmp_path)
-    assert {(point.name, point.accuracies) for point in found} == {
+    assert {(point.name, tuple(point.accuracies.values())) for point in found} == {
         ("phi0 = baseline", (0.5, 0.6, 0.7)),
         ("resnet50", (0.4,)),
     }
+    assert found[0].commands == ("train --config=family", "train --config=single_axis")
+
+
+def test_the_committed_table_is_that_of_the_committed_records():
+    results = pathlib.Path(__file__).parents[2] / "results"
+    written = (results / overview.TABLE).read_text()
+    assert written == overview.table(overview.points(results)), "run python scripts/results.py --draw"
 
 
 CROWDS = {
@@ -71,7 +82,15 @@ CROWDS = {
 @pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS)
 def test_no_name_covers_another_or_a_point_or_leaves_the_axes(crowd):
     found = [
-        overview.Point(f"a_network_of_some_size_{index}", "efficientnet_b0", macs, (accuracy - 0.001, accuracy + 0.001))
+        overview.Point(
+            f"a_network_of_some_size_{index}",
+            "efficientnet_b0",
+            macs,
+            1,
+            32,
+            {0: accuracy - 0.001, 1: accuracy + 0.001},
+            (),
+        )
         for index, (macs, accuracy) in enumerate(crowd)
     ]
     figure = overview.draw(found)
@@ -94,4 +113,4 @@ def test_no_name_covers_another_or_a_point_or_leaves_the_axes(crowd):
 
 def test_without_records_there_is_no_picture(tmp_path):
     assert overview.write(tmp_path) is None
-    assert not (tmp_path / overview.FILE).exists()
+    assert not list(tmp_path.iterdir())
