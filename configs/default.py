@@ -53,8 +53,9 @@ def get_config() -> ml_collections.ConfigDict:
     dataset.resolution = 32  # pixels the model sees; stored images are resized on the device
     # Held out of the official training split. 0: nothing is, anywhere; train on all, take the last (averaged) weights.
     dataset.validation_examples = 5000
+    # Pixels at which images are stored, or cut; unset: as they are where they have one size, else resolution.
+    dataset.image_size = placeholder(int)
     # For name = "folder:PATH" with PATH/train/<class>/* and PATH/val/<class>/*, or PATH/<class>/*:
-    dataset.image_size = placeholder(int)  # pixels at which images are stored, or cut; unset: resolution
     # Of the training images, for each of validation and test that PATH, or "tfds:NAME", lacks.
     dataset.held_out_fraction = 0.1
     dataset.broken_images = "fail"  # or "skip"

@@ -4,6 +4,7 @@ No module here imports JAX, and TFDS and Pillow are imported only when images ha
 """
 
 import os
+from pathlib import Path
 
 from effnet_jax.data.disk import cache
 from effnet_jax.data.disk.descriptions import Prepared
@@ -60,8 +61,8 @@ def load(
       validation_examples: Images to hold out of the official train split. Folders and "tfds:NAME" hold out a fraction,
         but of 0 there is no validation split anywhere: the published way to train for a final number.
       resolution: Side in pixels of what the model sees.
-      image_size: Of folders: side in pixels at which their images are stored; of what streams, of the crops of
-        training; None for `resolution`.
+      image_size: Side in pixels at which images are stored, of what streams that of the crops of training. None: as
+        they are where they have one size, else `resolution`.
       held_out_fraction: Of folders and "tfds:NAME": share of the training images that is held out for each split
         they do not bring.
       broken_images: Of folders: "fail", or "skip" to do without images that cannot be read, and without class folders
@@ -105,17 +106,12 @@ def load(
 
         side = image_size or resolution
         return folder.load(name, root, side, held_out_fraction, validates, broken_images)
-    if found:
-        return any_tfds.load(name, found, root, held_out_fraction, validates)
-    dataset_info = registry.info(name)
-    if name == "digits":
-        class_names, splits = digits.CLASS_NAMES, digits.load()
-    else:
-        cached = tfds_sets.load(dataset_info, data_dir, manual_dir, root)
-        class_names, splits = cached.class_names, cached.splits
-    images, labels = splits["train"]
-    held_out = take_validation(name, Split(images, labels), validation_examples)
-    return Dataset(dataset_info, class_names, {**held_out, "test": Split(*splits["test"])})
+    dataset = _decoded(name, data_dir, manual_dir, root, found, validation_examples, held_out_fraction)
+    if image_size is None:
+        return dataset
+    from effnet_jax.data.sets import resizing  # needs Pillow
+
+    return resizing.at_side(dataset, image_size)
 
 
 def streams(name: str, streaming: bool | None, data_dir: str = "", manual_dir: str = "") -> bool:
@@ -141,3 +137,20 @@ def _streams(name: str, streaming: bool | None, found: Prepared | None) -> bool:
             f"leave config.dataset.streaming unset"
         )
     return is_large
+
+
+def _decoded(
+    name: str, data_dir: str, manual_dir: str, cache_root: Path, found: Prepared | None, validation_examples: int,
+    held_out_fraction: float,
+) -> Dataset:  # fmt: skip
+    """Loads a dataset whose images have one size; arguments as in `load` and `_streams`."""
+    if found:
+        return any_tfds.load(name, found, cache_root, held_out_fraction, validation_examples > 0)
+    dataset_info = registry.info(name)
+    if name == "digits":
+        class_names, splits = digits.CLASS_NAMES, digits.load()
+    else:
+        cached = tfds_sets.load(dataset_info, data_dir, manual_dir, cache_root)
+        class_names, splits = cached.class_names, cached.splits
+    held_out = take_validation(name, Split(*splits["train"]), validation_examples)
+    return Dataset(dataset_info, class_names, {**held_out, "test": Split(*splits["test"])})

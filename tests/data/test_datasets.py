@@ -1,5 +1,6 @@
 """`load`: the right images, split the same way every time, from whatever is there."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -7,11 +8,13 @@ import sys
 from pathlib import Path
 
 import hypothesis
+import jax
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from effnet_jax.data import datasets
+from effnet_jax.data.decode import images
 from effnet_jax.data.disk import cache
 from effnet_jax.data.sets import cifar_archives, registry, splits
 from effnet_jax.errors import UserError
@@ -88,6 +91,25 @@ def test_loads_what_is_in_the_archive(prepared_dir, original):
     assert (train.images.shape, train.images.dtype) == ((200, 32, 32, 3), np.uint8)
     assert train.labels.dtype == np.int32
     assert dataset.class_names == tuple(f"label_{index}" for index in range(100))
+
+
+@pytest.mark.parametrize(("name", "side"), [("cifar100", 16), ("cifar100", 40), ("digits", 5)])
+def test_images_of_one_size_are_stored_at_another(prepared_dir, name, side):
+    load = functools.partial(datasets.load, name, data_dir=str(prepared_dir), validation_examples=100)
+    before, after = load(), load(image_size=side)
+    assert before.info.image_size != after.info.image_size == (side, side)
+    for split, stored in after.splits.items():
+        pixels = before.splits[split].images.astype(np.float32)
+        shape = (len(pixels), side, side, 3)
+        expected = np.clip(jax.image.resize(pixels, shape, "bicubic", antialias=True), 0, 255)
+        assert (stored.images.shape, stored.images.dtype) == (shape, np.uint8)
+        assert np.abs(stored.images - np.asarray(expected)).max() < 0.51, "rounded to whole levels"
+        assert np.array_equal(stored.labels, before.splits[split].labels)
+
+
+def test_of_their_own_size_they_are_left_as_they_are(prepared_dir, monkeypatch):
+    monkeypatch.setattr(images, "stored_square", None)
+    datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=100, image_size=32)
 
 
 def test_validation_is_the_same_every_time_and_nested(prepared_dir, tmp_path):

@@ -111,3 +111,8 @@ def central_square(
         for c in range(image.shape[2])
     ]
     return np.clip(np.stack(channels, axis=-1), 0.0, 255.0)
+
+
+def stored_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns the central square of a uint8 [H, W, C] as uint8 [side, side, C], to be stored in its place."""
+    return np.rint(central_square(image, side)).astype(np.uint8)

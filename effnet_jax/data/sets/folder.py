@@ -110,7 +110,7 @@ def _decode_split(
 
     def read(entry: tuple[Path, int]) -> np.ndarray | images.UnreadableImageError:
         try:
-            return np.rint(images.central_square(images.read_image(entry[0]), image_size)).astype(np.uint8)
+            return images.stored_square(images.read_image(entry[0]), image_size)
         except images.UnreadableImageError as error:
             return error
 

@@ -72,6 +72,11 @@ def test_statistics_are_its_own_or_those_of_imagenet(data_dir):
     assert streamed.info.mean == (0.485, 0.456, 0.406) and rows(streamed.split("test")) == rows(dataset.split("test"))
 
 
+def test_stored_at_another_size(data_dir):
+    tfds_builders.make(data_dir, THREE)
+    assert {content.images.shape[1:] for content in load(data_dir, image_size=5).splits.values()} == {(5, 5, 3)}
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_what_is_missing_is_held_out(data_dir, streaming):
     tfds_builders.make(data_dir, {"train": 30}, name="only_train")
