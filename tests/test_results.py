@@ -1,4 +1,4 @@
-"""What README.md and results/README.md say of networks is what the records in results/ hold."""
+"""What the README, docs/train.md and results/README.md say of networks is what the records in results/ hold."""
 
 import pathlib
 import re
@@ -9,7 +9,7 @@ from effnet_jax.report import overview
 from effnet_jax.report.runs import read_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
-README, RESULTS = ROOT / "README.md", ROOT / "results/README.md"
+README, TRAIN, RESULTS = ROOT / "README.md", ROOT / "docs/train.md", ROOT / "results/README.md"
 # First cells of rows -> names of records.
 AT_EQUAL_COST = {
     "EfficientNet, resolution alone": "resolution_matched",
@@ -44,6 +44,7 @@ TUNED = {  # -> name, resolutions in pixels that were tried, the best
     "phi 2 of the family (EfficientNet)": ("phi2", (), 32),
 }
 RECIPES = {"`half_b0_cifar100.py`": "half_b0_cifar100", "`b0_cifar100.py`": "b0_cifar100"}
+CONFIGS = RECIPES | {"`small_cifar100.py`": "baseline"}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def rows(page, labels):
 
 
 def percent(cell):
-    return float(re.match(r"([\d.]+) %", cell).group(1))
+    """The first figure of a cell, which may be a link."""
+    return float(re.match(r"\[?([\d.]+) %", cell).group(1))
 
 
 def rounded(value):
@@ -83,6 +85,12 @@ def test_recipes(points):
         assert macs == f"{point.macs / 1e6:.0f} M" and percent(accuracy) == rounded(point.mean), label
         by_seed = re.findall(r"\d+\.\d", accuracy.partition(":")[2])
         assert list(map(float, by_seed)) == [rounded(100 * value) for value in point.accuracies.values()], label
+
+
+def test_table_of_configs(points):
+    for label, (_, macs, accuracy) in rows(TRAIN, CONFIGS).items():
+        point = points[CONFIGS[label]]
+        assert (macs, percent(accuracy)) == (f"{point.macs / 1e6:.0f}", rounded(point.mean)), label
 
 
 def test_single_axes(points):
