@@ -125,10 +125,6 @@ class Collection:
         return [run for group in self.groups for run in group.runs]
 
     @property
-    def seeds(self) -> list[int]:
-        return sorted({run.config["seed"] for run in self.runs})
-
-    @property
     def baseline(self) -> str:
         """What all were scaled from, where that is smaller than the model; empty for whole models."""
         for group in self.groups:

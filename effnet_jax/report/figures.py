@@ -304,7 +304,9 @@ def _short(name: str) -> str:
 
 
 def _finished(figure: Figure, found: Collection) -> Figure:
-    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
+    counts = {len(group.runs) for group in found.groups if group.runs}
+    least, most = min(counts), max(counts)
+    seeds = f"{most} seed{'s' if most > 1 else ''}" if least == most else f"{least} to {most} seeds"
     absent = [group.name for group in found.groups if not group.runs]
     notes = [found.baseline, reduced_mark(found), f"not run: {', '.join(absent)}" if absent else ""]
     figure.suptitle(

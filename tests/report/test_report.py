@@ -287,14 +287,14 @@ def test_the_curves_of_many_models_have_all_their_names_inside_the_picture(workd
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
-    ("dropped", "error"),
+    ("dropped", "error", "seeds"),
     [
-        ([], "over the seeds; 180"),
-        (["depth_seed1"], "over the seeds, of counting hits where there is one; 180"),
-        (["*_seed1"], "of counting hits, with one seed; 180"),
+        ([], "over the seeds; 180", "2 seeds"),
+        (["depth_seed1"], "over the seeds, of counting hits where there is one; 180", "1 to 2 seeds"),
+        (["*_seed1"], "of counting hits, with one seed; 180", "1 seed"),
     ],
 )
-def test_the_standard_error_is_what_it_is_said_to_be(dropped, error, workdirs, tmp_path):
+def test_how_many_seeds_there_are_and_what_standard_error_that_makes(dropped, error, seeds, workdirs, tmp_path):
     folder = shutil.copytree(workdirs / "single_axis", tmp_path / "study")
     for pattern in dropped:
         for run in (folder / "runs").glob(pattern):
@@ -302,6 +302,8 @@ def test_the_standard_error_is_what_it_is_said_to_be(dropped, error, workdirs, t
     report.write(folder, tmp_path / "out")
     notes = [line for line in (tmp_path / "out/report.md").read_text().splitlines() if "one standard error" in line]
     assert notes and all(error in note for note in notes)
+    drawn = figures(collection.read(folder))
+    assert drawn and all(figure.get_suptitle().partition("\n")[0].endswith(f", {seeds}") for figure in drawn.values())
 
 
 @pytest.mark.usefixtures("no_pictures")
