@@ -109,9 +109,9 @@ def load(
     dataset = _decoded(name, data_dir, manual_dir, root, found, validation_examples, held_out_fraction)
     if image_size is None:
         return dataset
-    from effnet_jax.data.sets import resizing  # needs Pillow
+    from effnet_jax.data.sets import stored_size  # needs Pillow
 
-    return resizing.at_side(dataset, image_size)
+    return stored_size.at_side(dataset, image_size)
 
 
 def streams(name: str, streaming: bool | None, data_dir: str = "", manual_dir: str = "") -> bool:

@@ -112,6 +112,11 @@ def test_of_their_own_size_they_are_left_as_they_are(prepared_dir, monkeypatch):
     datasets.load("cifar100", data_dir=str(prepared_dir), validation_examples=100, image_size=32)
 
 
+def test_more_pixels_than_the_memory_holds_are_refused():
+    with pytest.raises(UserError, match=r"the images of digits take .* GiB at 1000000 px.*dataset.image_size"):
+        datasets.load("digits", validation_examples=100, image_size=1_000_000)
+
+
 def test_validation_is_the_same_every_time_and_nested(prepared_dir, tmp_path):
     def validation(size: int, cache_dir: str) -> list[bytes]:
         loaded = datasets.load("cifar100", data_dir=str(prepared_dir), cache_dir=cache_dir, validation_examples=size)

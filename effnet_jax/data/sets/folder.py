@@ -10,7 +10,7 @@ import numpy as np
 
 from effnet_jax.data.decode import images
 from effnet_jax.data.disk import cache, files
-from effnet_jax.data.sets import folder_layout
+from effnet_jax.data.sets import folder_layout, stored_size
 from effnet_jax.data.sets.folder_layout import Layout
 from effnet_jax.data.sets.registry import DatasetInfo
 from effnet_jax.data.sets.splits import Dataset, Split, hold_out, stratified_order
@@ -20,8 +20,6 @@ FAIL, SKIP = "fail", "skip"
 
 _MAX_NAMES_SHOWN = 5
 _IMAGES_AT_A_TIME = 1024
-# Share of the machine's memory that the arrays may take: they are decoded into it, and on a CPU copied there.
-_MEMORY_SHARE = 0.4
 
 
 def load(
@@ -71,7 +69,7 @@ def fingerprint(layout: Layout, image_size: int, broken_images: str) -> str:
 def _decode(layout: Layout, image_size: int, broken_images: str) -> cache.Cached:
     """Decodes every split; train is put in the order from which any held-out part is a prefix."""
     total = sum(map(len, layout.splits.values()))
-    _check_memory(layout, total * image_size**2 * 3, image_size)
+    stored_size.check_memory(str(layout.path), total, image_size)
     broken: list[str] = []
     with files.Progress(f"decoding {layout.path}, once", total, "images") as progress:
         splits = {
@@ -125,16 +123,6 @@ def _decode_split(
                     decoded[count], labels[count] = image, label
                     count += 1
     return decoded[:count], labels[:count]
-
-
-def _check_memory(layout: Layout, num_bytes: int, image_size: int) -> None:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if num_bytes > _MEMORY_SHARE * memory:
-        raise UserError(
-            f"the images of {layout.path} take {num_bytes / 2**30:.1f} GiB at {image_size} px, which the "
-            f"{memory / 2**30:.1f} GiB of this machine do not hold well: set a smaller "
-            "--config.dataset.image_size"
-        )
 
 
 def statistics(arrays: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
