@@ -6,7 +6,9 @@ python scripts/scaling_study.py --config configs/study_single_axis_cpu.py
 Depth, width, resolution and the paper's compound proportions, each at four times the MACs of small_cifar100 (counted,
 within 5 %), 20 epochs, three seeds. Beside them, with one seed, the paper's own multipliers, whose costs differ
 (its resolution of 2 is the matched one).
-Some runs are missing yet; results/README.md has what is done.
+Result, of the test images (results/study_single_axis_cpu): with 3 seeds resolution_matched 68.3 %, compound_matched
+63.2 %, width_matched 60.2 %, baseline 55.7 %, depth_matched 53.6 %; with 1 seed compound 63.1 %, width 60.8 %, depth
+53.4 %.
 """
 
 import ml_collections
