@@ -32,7 +32,7 @@ SINGLE_AXES = {
 FAMILY = {
     "EfficientNet, phi 0 to 3": ("baseline", "phi1", "phi2", "phi3"),
     "ResNet-50, 0.14 and 0.2 of its width": ("", "", "resnet50_4x", "resnet50_8x"),
-    "ResNet-50 of 0.3 of its depth, 0.21 of its width": ("", "", "resnet50_shallow_4x", "resnet50_shallow_8x"),
+    "ResNet-50 of 0.3 of its depth, 0.21 and 0.3 of its width": ("", "", "resnet50_shallow_4x", "resnet50_shallow_8x"),
     "ResNet-152, 0.09 of its width": ("", "", "resnet152_4x", "resnet152_8x"),
     "DenseNet-201, 0.17 and 0.23 of its growth rate, 24 and 26 px": ("", "", "densenet201_4x", "densenet201_8x"),
 }
