@@ -30,7 +30,7 @@ from effnet_jax.models.registry import create_model
 from effnet_jax.pretrained.variables import variables
 from effnet_jax.process import xla_flags
 from effnet_jax.report import published
-from effnet_jax.report.runs import read_run
+from effnet_jax.report.runs import Run, read_run
 from effnet_jax.study import reproduction
 from effnet_jax.study.members import member, scaled
 from effnet_jax.training import program, setup
@@ -167,8 +167,7 @@ def test_the_docstring_of_a_search_or_study_gives_the_results_that_its_records_h
     split, given = re.search(rf"Result, of the (\w+) images \(results/{name}\): (.*)", said).groups()
     measured = {}  # by model, a figure a seed
     for run, record in records.items():
-        prefix = "ema_" if record["selected_weights"] == "ema" else ""
-        measured.setdefault(run.rpartition("_seed")[0], []).append(100 * record[split][f"{prefix}accuracy"])
+        measured.setdefault(run.rpartition("_seed")[0], []).append(100 * Run(run, {}, record, []).accuracy(split))
     means = {model: statistics.fmean(by_seed) for model, by_seed in measured.items()}
     shown = {
         model: (int(seeds), float(figure))
