@@ -47,6 +47,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 gc.set_threshold(20_000, 10, 10)  # as `runtime.prepare_process` does
 
+# What tests write lies in memory where that has room: SQLite waits for the disk at each of about a thousand commits.
+IN_MEMORY, ROOM = pathlib.Path("/dev/shm"), 4 << 30  # bytes; a session writes 0.7 GB
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
+
 # No test asserts a time.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
